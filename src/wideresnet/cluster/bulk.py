@@ -64,7 +64,7 @@ def run_bulk(job: BulkJob, bundle: Bundle, listing: Listing, workers: Workers) -
             else:
                 images += done.pictures
                 yield Progress("working", images, listing.images)
-        pending = _without_parts(set(store.names()), pending)
+        pending = _without_parts(store.sizes(), pending)
     if pending:
         raise _unfinished(pending, errors)
     return _report(job, bundle, listing, finished_before, errors, time.perf_counter() - started)
@@ -72,7 +72,7 @@ def run_bulk(job: BulkJob, bundle: Bundle, listing: Listing, workers: Workers) -
 
 def find_pending(store: Store, listing: Listing, identity: RunIdentity) -> list[Shard]:
     """Return the shards without a part; write the run's identity, or compare it. Raises ConfigError if it differs."""
-    names = set(store.names())
+    names = store.sizes()
     if RUN_FILE in names:
         for change in identity.differences(json.loads(store.read(RUN_FILE))):
             raise ConfigError(

@@ -98,9 +98,11 @@ def _list_location(location: str, size: int, skips: list[Skipped]) -> Iterator[S
     """Yield the shards of one location; skipped files are added to ``skips``."""
     suffix = _suffix(location)
     if suffix == ".parquet":
-        rows = open_parquet(location, open_stored).file.metadata.num_rows
-        for first in range(0, rows, size):
-            yield Shard(0, root=location, first=first, count=min(size, rows - first))
+        file = open_parquet(location, open_stored).file.metadata
+        sizes = tuple(file.row_group(group).total_byte_size for group in range(file.num_row_groups))
+        for first in range(0, file.num_rows, size):
+            yield Shard(0, root=location, first=first, count=min(size, file.num_rows - first), sizes=sizes)
+            sizes = ()                             # once is enough
     elif suffix == ".txt":
         yield from _read_list(location, size)
     elif not is_uri(location):
@@ -116,8 +118,11 @@ def _list_location(location: str, size: int, skips: list[Skipped]) -> Iterator[S
         root, name = split_location(location)
         yield from _cut([Item(location, b"")], size, root, [name])
     else:
-        names, skipped = sift_names(Store(location).names())
-        yield from _cut([Item(join_location(location, name), b"") for name in names], size, location, names)
+        sizes = Store(location).sizes()
+        names, skipped = sift_names(sizes)
+        items = [Item(join_location(location, name), b"") for name in names]
+        for shard in _cut(items, size, location, names):
+            yield replace(shard, sizes=tuple(sizes[name] for name in shard.keys))
         skips.append(skipped)
 
 
@@ -175,9 +180,7 @@ def _with_labels(shards: Iterable[Shard], lookup: ClassLookup) -> Iterator[Shard
 
 
 def _hash_input(shard: Shard) -> bytes:
-    """Return the bytes that identify a shard's inputs: location, names, and sizes, except those of a store's files."""
-    metadata = open_parquet(shard.root, open_stored).file.metadata if shard.count else None
-    groups = [metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups)] if metadata else []
-    head = f"{shard.root}\t{shard.first}\t{shard.count}\t{groups}\n"
-    lines = [f"{item.path}\t".encode("utf-8", "surrogateescape") + fingerprint(item) for item in shard.items]
-    return head.encode("utf-8", "surrogateescape") + b"\n".join(lines)
+    """Return the bytes that identify a shard's inputs: location, names and sizes; of a list of URIs no sizes."""
+    head = f"{shard.root}\t{shard.first}\t{shard.count}\t{shard.sizes}".encode("utf-8", "surrogateescape")
+    names = (item.path.encode("utf-8", "surrogateescape") + b"\t" + fingerprint(item) for item in shard.items)
+    return b"\n".join((head, *names, b""))

@@ -32,6 +32,7 @@ class Shard:
     keys: tuple[str, ...] = ()
     first: int = 0
     count: int = 0
+    sizes: tuple[int, ...] = ()                    # in bytes, of files of a store and of the row groups of ``root``
 
     def __len__(self) -> int:
         return self.count or len(self.items)

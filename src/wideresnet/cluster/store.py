@@ -39,15 +39,18 @@ class Store:
         """True if the folder is given by path."""
         return not is_uri(self.uri)
 
-    def names(self) -> list[str]:
-        """Return every file below the folder, in the order of a walk; none if it does not exist. Raises DataError."""
+    def sizes(self) -> dict[str, int]:
+        """Return the bytes of every file below the folder, in the order of a walk; none if it does not exist.
+
+        Raises DataError.
+        """
         from pyarrow.fs import FileSelector, FileType
 
         system, root = _file_system(self.uri)
         selector = FileSelector(root, allow_not_found=True, recursive=True)
         entries = self._retry(lambda: system.get_file_info(selector), "list")
-        files = (entry.path[len(root) :].lstrip("/") for entry in entries if entry.type == FileType.File)
-        return sorted(files, key=lambda name: name.split("/"))
+        files = ((entry.path[len(root) :].lstrip("/"), entry.size) for entry in entries if entry.type == FileType.File)
+        return dict(sorted(files, key=lambda file: file[0].split("/")))
 
     def has(self, name: str) -> bool:
         """Return whether a file exists. Raises DataError."""

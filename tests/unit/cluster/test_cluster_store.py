@@ -46,7 +46,7 @@ def test_written_files_are_complete(store: Store) -> None:
     store.write("a/b.bin", b"second")
     assert store.has("a/b.bin")
     assert store.read("a/b.bin") == b"second"
-    assert store.names() == ["a/b.bin"]            # and nothing beside it
+    assert store.sizes() == {"a/b.bin": 6}            # and nothing beside it
     store.remove("a/b.bin")
     store.remove("a/b.bin")
     assert not store.has("a/b.bin")
@@ -55,11 +55,11 @@ def test_written_files_are_complete(store: Store) -> None:
 def test_names_come_folder_by_folder_as_a_walk_gives_them(store: Store) -> None:
     for name in ("b.jpg", "a/z.jpg", "a-b/c.jpg", "a/b/c.jpg"):
         store.write(name, b"x")
-    assert store.names() == ["a/b/c.jpg", "a/z.jpg", "a-b/c.jpg", "b.jpg"]
+    assert [*store.sizes().items()] == [("a/b/c.jpg", 1), ("a/z.jpg", 1), ("a-b/c.jpg", 1), ("b.jpg", 1)]
 
 
 def test_a_missing_folder_is_empty(store: Store) -> None:
-    assert store.names() == []
+    assert store.sizes() == {}
     assert not store.has("x")
     with pytest.raises(FileNotFoundError):
         store.read("x")
@@ -105,7 +105,7 @@ def test_permanent_errors_are_raised_at_once(error: OSError, pauses: list[float]
 
 def test_an_uri_that_no_file_system_knows_is_refused() -> None:
     with pytest.raises(ConfigError, match="cannot open the store gopher"):
-        Store("gopher://a/b").names()
+        Store("gopher://a/b").sizes()
 
 
 def test_an_unreachable_store_is_a_data_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +114,7 @@ def test_an_unreachable_store_is_a_data_error(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(module, "retry", refuse)
     with pytest.raises(DataError, match=r"cannot list .* NETWORK_CONNECTION"):
-        Store(str(tmp_path)).names()
+        Store(str(tmp_path)).sizes()
 
 
 def test_locations_keep_their_query() -> None:

@@ -14,6 +14,7 @@ from PIL import Image
 from fakes import write_hub, write_tar
 from wideresnet.cluster.listing import list_images, list_labelled
 from wideresnet.cluster.shards import open_shard
+from wideresnet.datasets.parquet import _open_cached
 from wideresnet.errors import ConfigError, DataError
 from wideresnet.records import EncodedImage, Item, Labels, Skipped
 
@@ -174,6 +175,22 @@ def test_the_hash_tells_listings_apart(photos: Path) -> None:
     second = list_images([str(photos)], 2).sha256
     (photos / "cat" / "3.png").write_bytes(b"another image")
     assert len({first, second, list_images([str(photos)], 2).sha256}) == 3
+
+
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_the_hash_tells_images_of_other_sizes_apart(photos: Path, tmp_path: Path, scheme: str) -> None:
+    rows = f"{scheme}{tmp_path}/x.parquet"
+    for location, change in (
+        (f"{scheme}{photos}", lambda: (photos / "cat" / "2.png").write_bytes(b"another image")),
+        (rows, lambda: parquet(tmp_path / "x.parquet", {"bytes": [b"a", b"bb", b"c", b"ddd"]})),
+    ):
+        parquet(tmp_path / "x.parquet", {"bytes": [b"a", b"b", b"c", b"d"]})
+        first = list_images([location], 2)
+        assert first.sha256 == list_images([location], 2).sha256
+        change()
+        _open_cached.cache_clear()                 # a command opens a file of a store once
+        assert [len(shard) for shard in list_images([location], 2).shards] == [len(shard) for shard in first.shards]
+        assert first.sha256 != list_images([location], 2).sha256
 
 
 def test_labels_come_from_folders_here_and_in_a_store(photos: Path) -> None:
