@@ -123,6 +123,21 @@ def test_what_cannot_be_trained_on_is_an_error_before_anything_is_written(
     assert not Path("runs").exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (("-o", "pets/train/run"), "pets/train/run is among the class folders of pets/train, and would be a class"),
+        (("--cache", "pets/val/kept"), "pets/val/kept is among the class folders of pets/val"),
+        (("-o", "pets/run"), ""),
+    ],
+)
+def test_a_run_does_not_become_a_class(wrn: Wrn, pets: Path, arguments: tuple[str, ...], error: str) -> None:
+    done = wrn("train", "pets.toml", "--data", "pets", "--set", "epochs=1", *arguments)
+    assert (done.code, error in done.err) == (2 if error else 0, True)
+    folders = [{path.name for path in (pets / part).iterdir()} for part in ("train", "val")]
+    assert folders == [{*CLASSES}, {*CLASSES}]
+
+
 def test_an_unknown_setting_is_refused_with_a_suggestion(wrn: Wrn, pets: Path) -> None:
     done = wrn("train", "pets.toml", "--data", "pets", "--set", "epoch=3")
     assert (done.code, done.out) == (2, "")

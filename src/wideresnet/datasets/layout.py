@@ -11,7 +11,7 @@ from pathlib import Path
 
 from wideresnet.datasets.lookup import ClassLookup
 from wideresnet.datasets.text import nfc
-from wideresnet.errors import DataError, os_errors_as
+from wideresnet.errors import ConfigError, DataError, os_errors_as
 from wideresnet.images.files import Folder, find_images, read_folder
 from wideresnet.records import Labels, Skipped
 
@@ -80,6 +80,16 @@ def find_layout(root: Path, is_class: Callable[[str], bool] | None = None) -> La
     splits = {role: _innermost(root / name) for role, name in single_folders(roles, str(root)).items()}
     notes = (f"left out beside the splits of {root}: {name_list(not_splits)}",) if splits and not_splits else ()
     return Layout(root, splits, content.with_images(f"the splits of {root}") + Skipped(notes=notes))
+
+
+def check_outside(data: Path, *folders: Path | None) -> None:
+    """Raise ConfigError for one of ``folders`` that is among the class folders of ``data``, if that is a folder."""
+    layout = find_layout(data) if data.is_dir() else Layout(data, {})
+    for root in layout.splits.values() or [layout.root]:
+        for folder in filter(None, folders):
+            if folder.resolve().is_relative_to(root.resolve()):
+                problem = f"{folder} is among the class folders of {root}, and would be a class the next time"
+                raise ConfigError(problem, hint=f"name a folder that is not in {root}")
 
 
 def roles_of(names: Sequence[str]) -> dict[str, list[str]]:

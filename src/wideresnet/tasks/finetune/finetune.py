@@ -22,6 +22,7 @@ from wideresnet.classifier import Classifier
 from wideresnet.config import as_toml
 from wideresnet.datasets.copies import notes_on_shared, sample_hash
 from wideresnet.datasets.labelled import LabelledData
+from wideresnet.datasets.layout import check_outside
 from wideresnet.datasets.open import open_labelled
 from wideresnet.datasets.shards import HELD_OUT, find_shards, labelled_shards
 from wideresnet.datasets.splits import Split, with_exif, with_note, with_warnings
@@ -81,13 +82,16 @@ def run_finetune(
 ) -> Generator[Progress | Images | PathPoint | Epoch, None, FinetuneReport]:  # fmt: skip
     """Fine-tune ``source`` on ``data`` in the folder ``run``, or resume there, and return the report.
 
-    After an interruption every file in ``run`` is complete. Raises ConfigError for an int8 source and a probe with
-    ``compute``, DataError for unusable images, TrainingError if ``run`` holds another run or a loss is not finite.
+    After an interruption every file in ``run`` is complete. Raises ConfigError for an int8 source, a probe with
+    ``compute`` and folders among those of classes, DataError for unusable images, TrainingError if ``run`` holds
+    another run or a loss is not finite.
     """
     compute = compute or ComputeOptions()
     if settings.mode == "probe" and (compute.cache or compute.device == "cuda"):
         option, work = ("--cache", "stores features, not images") if compute.cache else ("--device", "uses the CPU")
         raise ConfigError(f"{option} has no effect on a probe, which {work}", hint="leave it out")
+    if not find_shards(data):
+        check_outside(data, run, compute.cache)
     started = time.perf_counter()
     source = _as_trainable(source, settings)
     split, test_set = _open_data(data, settings, test)

@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from wideresnet.architectures import get_architecture
 from wideresnet.datasets.cifar import SIDE, read_cifar10, read_cifar100
 from wideresnet.datasets.labels import format_labels, read_labels
+from wideresnet.datasets.layout import check_outside
 from wideresnet.datasets.splits import check_two_classes, read_splits
 from wideresnet.datasets.svhn import read_svhn
 from wideresnet.engines import EngineOptions, open_engine
@@ -63,6 +64,8 @@ def run_training(
         check_group(group, recipe.batch_size)
         if (run / SEEDS).exists():
             raise ConfigError(f"{run} holds the runs of several seeds", hint="use another run folder, or --seeds")
+        if recipe.data == "folder":
+            check_outside(data, run, cache)
         recipe, teacher = open_teacher(recipe)
         images, batches = yield from open_batches(recipe, data, group, cache)
         if isinstance(batches, CifarBatches):

@@ -231,6 +231,13 @@ def test_a_run_folder_is_of_one_mode_one_source_and_the_same_images(pets: Path, 
         finish(pets, tmp_path / "run", FULL)
 
 
+@pytest.mark.parametrize("run", ["", "run", "red/run"])
+def test_a_run_among_the_class_folders_is_refused(pets: Path, run: str) -> None:
+    with pytest.raises(ConfigError, match="is among the class folders of .*pets, and would be a class the next time"):
+        finish(pets, pets / run)
+    assert {path.name for path in pets.iterdir()} == {*COLOURS}
+
+
 def test_every_unreadable_image_is_listed_once(pets: Path, tmp_path: Path) -> None:
     for name in ("red", "blue"):
         for number in range(3):                    # three of six, so that train and val both have some
