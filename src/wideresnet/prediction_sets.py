@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from wideresnet.errors import ConfigError
 from wideresnet.logits import softmax
-from wideresnet.precision import Precision
-from wideresnet.records import Batch, Labels, ModelCard, Prediction, SetMethod, SetModel, Uncertainty
+from wideresnet.records import Batch, EngineInfo, Labels, ModelCard, Prediction, SetMethod, SetModel, Uncertainty
 
 Scores = NDArray[np.float64]
 PERCENT = 50, 99.9                                 # the least and the largest coverage
@@ -92,10 +91,13 @@ def check_coverage(card: ModelCard, coverage: float, name: str = "") -> None:
         raise ConfigError(problem, hint=f"{command}, with at least {4 * needed:,} images")
 
 
-def precision_notes(card: ModelCard, precision: Precision) -> tuple[str, ...]:
-    """Return a sentence if a calibrated model computes in bf16: calibrations are made in f32."""
+def precision_notes(card: ModelCard, engine: EngineInfo) -> tuple[str, ...]:
+    """Return a sentence if a calibrated model computes in bf16, or a cascade otherwise than where it was certified."""
+    if card.cascade and (card.cascade.engine, card.cascade.precision) != (engine.runtime, engine.precision):
+        made, ran = f"{card.cascade.engine} {card.cascade.precision}", f"{engine.runtime} {engine.precision}"
+        return (f"certified in {made}: images near a threshold are answered otherwise in {ran}, without a guarantee",)
     sentence = "calibrated in f32: probabilities and sets in bf16 are close to it, and not guaranteed"
-    return (sentence,) if card.uncertainty and precision == "bf16" else ()
+    return (sentence,) if card.uncertainty and engine.precision == "bf16" else ()
 
 
 def fewest_images(coverage: float) -> int:

@@ -230,8 +230,17 @@ def test_classify_says_how_many_images_were_passed_on(wrn: Wrn, folder: Path, ma
     done = wrn("classify", folder / "photos", "-m", made, "-o", "answers.csv")
     assert done.code == 0
     assert "passed on: 50.00 % of 240 images, outside 21.89 to 39.58 % at certification" in done.err
+    assert "certified in" not in done.err
     few = wrn("classify", folder / "photos" / "000.png", "-m", made)
     assert "of 1 images\n" in few.err               # one image shows nothing unusual
+
+
+def test_another_arithmetic_than_that_of_the_certificate_is_noted(wrn: Wrn, folder: Path, made: Path) -> None:
+    for command in (("classify", folder / "photos" / "000.png"), ("evaluate", folder / "labelled")):
+        done = wrn(*command, "-m", made, "--engine", "pytorch")
+        sentence = "certified in openvino f32: images near a threshold are answered otherwise in pytorch f32"
+        assert (done.code, sentence in done.err) == (0, True), done.err
+        assert sentence not in wrn(*command, "-m", made).err
 
 
 def test_other_commands_take_a_cascade_or_refuse_it_in_words(wrn: Wrn, folder: Path, made: Path) -> None:

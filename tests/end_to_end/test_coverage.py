@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from fakes import tiny_bundle, tiny_cascade, tiny_images, wary_bundle
 from wideresnet.bundle import read_bundle, write_bundle
 from wideresnet.errors import ConfigError
 from wideresnet.prediction_sets import check_coverage, precision_notes
+from wideresnet.records import EngineInfo
 
 IMAGES = tiny_images(30, 32)
 COUNTED = "coverage", "unknown", "nll", "brier", "classes", "calibration_error"
@@ -162,8 +164,10 @@ def test_another_arithmetic_or_alpha_is_noted(wrn: Wrn, model: Path, pictures: P
     """Both keep the calibration; the promises are for f32, and for images treated as before."""
     sentence = "calibrated in f32: probabilities and sets in bf16 are close to it, and not guaranteed"
     card = read_bundle(model).card
-    assert (precision_notes(card, "bf16"), precision_notes(card, "f32")) == ((sentence,), ())
-    assert precision_notes(tiny_bundle().card, "bf16") == ()
+    f32 = EngineInfo("openvino", "1", "CPU", "f32", 1)
+    bf16 = replace(f32, precision="bf16")
+    assert (precision_notes(card, bf16), precision_notes(card, f32)) == ((sentence,), ())
+    assert precision_notes(tiny_bundle().card, bf16) == ()
     note = "note: calibrated with another alpha: probabilities and sets of transparent images are not guaranteed"
     assert note in wrn("classify", pictures, "-m", model, "--alpha", "white").err
     assert "calibrated" not in wrn("classify", pictures, "-m", model, "--alpha", "drop").err

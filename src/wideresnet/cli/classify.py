@@ -85,7 +85,7 @@ def classify(
     items = InputImages(files, stdin=True)
     classifier = open_classifier(bundle, settings.engine, engine)
     say_model(bundle.card, classifier.engine.info)
-    list_notes(precision_notes(bundle.card, classifier.engine.info.precision))
+    list_notes(precision_notes(bundle.card, classifier.engine.info))
     answer = partial(predictions, classifier, settings=settings, k=answers.k)
     if reading.dedupe:
         answer = partial(answer_once, answer, remembered=remembered_for(answers.k))

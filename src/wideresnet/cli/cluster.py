@@ -13,7 +13,7 @@ import typer
 
 from wideresnet.cli.checks import check_unused
 from wideresnet.cli.groups import ClusterOptions
-from wideresnet.cli.output import hold, list_failures, locate, print_record, say_skipped
+from wideresnet.cli.output import hold, list_failures, list_notes, locate, print_record, say_skipped
 from wideresnet.cli.progress import progress_bars, update_bar
 from wideresnet.cli.streams import say
 from wideresnet.errors import ConfigError, OutputError, check_extra
@@ -43,11 +43,13 @@ def run_on_images(
 ) -> NoReturn:
     """Answer all images at ``paths``, print a report, and exit."""
     from wideresnet.cluster.listing import list_images
+    from wideresnet.prediction_sets import precision_notes
     from wideresnet.report import bulk
 
     listing = list_images(paths, cluster.round_up(operation.settings.batch_size))
     report = run_job(operation, bundle, listing, cluster, output)
     print_record(report, bulk.to_json, bulk.to_text, format)
+    list_notes(dict.fromkeys(note for engine in report.engines for note in precision_notes(bundle.card, engine)))
     list_failures(report.failures)
     say_skipped(report.skipped, *paths)
     raise typer.Exit(1 if report.failures else 0)

@@ -66,7 +66,7 @@ def open_model(
     name = name or card.name
     text = model_text(name, card.classes, card.preprocess.crop, info)
     log(f"opened {text}, in {time.perf_counter() - started:.1f} s")
-    for note in precision_notes(card, info.precision):
+    for note in precision_notes(card, info):
         log(note)
     if card.assumed:
         log(assumptions(name, card.assumed))

@@ -190,7 +190,7 @@ def empty_report(
     sets, model = SetCoverage(coverage, 0, 0) if coverage else None, card.uncertainty
     return EvalReport(
         card.name, data.name, engine, 0, 0, 0, conditions=conditions, skipped=data.skipped,
-        notes=(*data.notes, *calibration_warning(card, data), *precision_notes(card, engine.precision)),
+        notes=(*data.notes, *calibration_warning(card, data), *precision_notes(card, engine)),
         uncertainty=UncertaintyCounts(model.digest, model.unknown.refused, sets=sets) if model else None,
         passed_on=PassedOn(card.cascade.point.passed_on95) if card.cascade else None,
     )  # fmt: skip
