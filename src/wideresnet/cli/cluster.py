@@ -101,6 +101,8 @@ def run_job(
     with redirect_stdout(sys.stderr), ray_connection(cluster.ray, _exit_without_head), progress_bars("images") as bars:
         task = bars.add_task("starting workers", total=listing.images)
         workers = plan_workers(cluster.workers, cluster.cpus)
+        if workers.count < cluster.workers:
+            say(f"note: the cluster has room for {workers.count} of {cluster.workers} workers", err=True)
         job = BulkJob(operation, output, workers.cpus)
         return follow(run_bulk(job, bundle, listing, workers), lambda event: update_bar(bars, task, event))
 

@@ -149,7 +149,7 @@ class ClusterOptions:
     ] = ""
     workers: Annotated[int, typer.Option(min=0, help="Worker processes; 0: as many as fit.")] = 0
     cpus: Annotated[int, typer.Option(min=0, help="CPUs per worker; 0: all of the smallest node.")] = 0
-    shard_size: Annotated[int, typer.Option(min=1, help="Images per output file.")] = 1024
+    shard_size: Annotated[int, typer.Option(min=1, help="Images per output file, rounded up to full batches.")] = 1024
 
     def round_up(self, batch_size: int) -> int:
         """Return the shard size rounded up to full batches, so that batches are the same as without a cluster."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,8 +12,10 @@ from types import SimpleNamespace
 import pytest
 
 from commands import prepare
-from wideresnet.bundle import read_bundle
-from wideresnet.cluster import bulk
+from wideresnet.bundle import Bundle, read_bundle
+from wideresnet.cli.cluster import run_job
+from wideresnet.cli.groups import ClusterOptions
+from wideresnet.cluster import bulk, connect
 from wideresnet.cluster.bulk import find_pending, read_results, read_rows, run_bulk, run_identity
 from wideresnet.cluster.connect import Workers, exclude_nodes
 from wideresnet.cluster.listing import Listing, list_images
@@ -21,7 +24,7 @@ from wideresnet.cluster.store import Store
 from wideresnet.cluster.worker import BulkJob, ShardWorker, part_name
 from wideresnet.datasets.labels import translated
 from wideresnet.errors import ConfigError, DataError
-from wideresnet.records import InferenceSettings, ShardDone
+from wideresnet.records import InferenceSettings, Progress, ShardDone
 
 pytest.importorskip("pyarrow", reason="needs the extra parquet")
 
@@ -125,3 +128,23 @@ def test_a_shard_that_fails_on_every_node_ends_the_run(
     with pytest.raises(DataError, match="3 shards failed, the first is 0: h: no disk"):
         list(run_bulk(run.job, run.bundle, run.listing, Workers(1, 1)))
     assert calls == [*"ab"][:rounds]
+
+
+@pytest.mark.parametrize(("asked", "note"), [(9, "note: the cluster has room for 3 of 9 workers\n"), (3, ""), (0, "")])
+def test_workers_that_do_not_fit_are_said(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], asked: int, note: str
+) -> None:
+    nodes = [{"NodeID": name, "Alive": True, "Resources": {"CPU": cpus}} for name, cpus in {"a": 2, "b": 1}.items()]
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(nodes=lambda: nodes))
+    monkeypatch.setattr(connect, "ray_connection", lambda *_: nullcontext())
+    planned: list[Workers] = []
+
+    def work(_job: BulkJob, _bundle: Bundle, _listing: Listing, workers: Workers) -> Iterator[Progress]:
+        planned.append(workers)
+        yield Progress("working", 1, 1)
+
+    monkeypatch.setattr(bulk, "run_bulk", work)
+    run_job(run.job.operation, run.bundle, run.listing, ClusterOptions("local", workers=asked, cpus=1), run.job.output)
+    assert planned == [Workers(3, 1)]
+    said = capsys.readouterr().err
+    assert (note in said, "room" in said) == (True, bool(note))
