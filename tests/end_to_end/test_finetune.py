@@ -71,11 +71,12 @@ def test_the_page_and_the_lines_say_what_was_chosen_by_what(wrn: Wrn, pets: Path
 def test_the_whole_network(wrn: Wrn, pets: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The loop would take every CPU, whatever ``one_thread`` said.
     monkeypatch.setattr(loop, "available_cpus", lambda: 1)
-    Path("mine.toml").write_text('mode = "full"\nepochs = 3\nsizes = [[0, 16]]\n')
+    Path("mine.toml").write_text('mode = "full"\nepochs = 3\nsizes = [[0, 16], [2, 24]]\n')
     arguments = ("finetune", "--from", tiny, "--data", pets, "-o", "run", "--config", "mine.toml", "--set", "epochs=2")
     done = wrn(*arguments)
     assert done.code == 0, done.err
     assert "epoch   2  loss" in done.err
+    assert "note: sizes from epoch 2 on are not reached, with epochs = 2: the last images have 16 pixels" in done.err
     assert [json.loads(line)["epoch"] for line in Path("run/log.jsonl").read_text().splitlines()] == [0, 1]
     assert {"checkpoint.pt", "best.safetensors", "recipe.toml"} <= {path.name for path in Path("run").iterdir()}
     assert "The epochs as a table" in (page := Path("run/report.html").read_text())

@@ -12,7 +12,7 @@ from wideresnet.cli.groups import WeightsOptions, with_groups
 from wideresnet.cli.options import MODEL, Alpha, Cache, Change, Format, Where
 from wideresnet.cli.output import check_targets, list_problems, open_bundle, print_record, say_model, say_next
 from wideresnet.cli.streams import say
-from wideresnet.cli.training import follow_run, parse_changes
+from wideresnet.cli.training import follow_run, parse_changes, say_unreached
 from wideresnet.errors import check_extra
 
 Mode = Literal["probe", "full"]
@@ -74,6 +74,7 @@ def finetune(
     from wideresnet.datasets.shards import check_parquet_extra, find_shards
     from wideresnet.report import finetuning
     from wideresnet.tasks.finetune.finetune import ComputeOptions, read_settings, run_finetune
+    from wideresnet.tasks.finetune.settings import FULL_DEFAULTS
     from wideresnet.tasks.finetune.source import SMALL, small_source
     from wideresnet.training.memory import keep_memory
 
@@ -88,6 +89,8 @@ def finetune(
     if settings.mode == "full":
         check_extra("fine-tuning the whole network", "train", "torch")
         keep_memory()
+        recipe = {**FULL_DEFAULTS, **settings.recipe}
+        say_unreached(recipe["epochs"], recipe.get("sizes", ()))
     check_parquet_extra([data, *([test] if test else [])])
     bundle = open_bundle(files.choice(source, headless=True))
     say_model(bundle.card, "full by pytorch" if settings.mode == "full" else "probe by openvino")

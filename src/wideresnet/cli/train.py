@@ -15,7 +15,7 @@ from wideresnet.cli.options import Alpha, Cache, Change, Format, TextOrJson, Whe
 from wideresnet.cli.output import check_targets, locate, print_json, print_record, say_next, say_skipped
 from wideresnet.cli.progress import waiting
 from wideresnet.cli.streams import say
-from wideresnet.cli.training import errors_of_rank0, follow_run, list_problems_of_data, parse_changes
+from wideresnet.cli.training import errors_of_rank0, follow_run, list_problems_of_data, parse_changes, say_unreached
 from wideresnet.errors import ConfigError, check_extra
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def train(
         keep_memory()
         run = output or Path("runs") / recipe.stem
         if group.is_rank0:
-            _say_unreached(settings)
+            say_unreached(settings.epochs, settings.sizes, settings.teacher_views)
         if dry_run:
             if group.is_rank0:
                 _print_plan(settings, data, cache is not None, group.device, seeds or 1, format)
@@ -175,15 +175,6 @@ def _follow(
 def _end(images: Images, group: Group) -> None:
     if images.failures and group.size == 1:        # torchrun would start a finished run again
         raise typer.Exit(1)
-
-
-def _say_unreached(settings: Recipe) -> None:
-    """Say which ``sizes`` and ``teacher_views`` are not reached, as with ``--set epochs=1``."""
-    if late := [start for start, _ in settings.sizes if start >= settings.epochs]:
-        size = f"the last images have {settings.size_at(settings.epochs - 1)} pixels"
-        say(f"note: sizes from epoch {late[0]} on are not reached, with epochs = {settings.epochs}: {size}", err=True)
-    if settings.teacher_views >= settings.epochs:
-        say(f"note: no view repeats, with epochs = {settings.epochs}: teacher_views has no effect", err=True)
 
 
 def _print_plan(

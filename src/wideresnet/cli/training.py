@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -65,6 +65,16 @@ def parse_changes(changes: list[str] | None, options: Mapping[str, object]) -> d
             raise ConfigError(f"{key} is set twice: to {pairs[key]} and to {value}", hint=f"leave out one {key}")
         pairs[key] = value
     return pairs
+
+
+def say_unreached(epochs: int, sizes: Sequence[Sequence[int]], teacher_views: int = 0) -> None:
+    """Say which (epoch, side) pairs of ``sizes`` and repeated views are not reached, as with ``--set epochs=1``."""
+    if late := [start for start, _ in sizes if start >= epochs]:
+        side = [side for start, side in sizes if start < epochs][-1]
+        size = f"the last images have {side} pixels"
+        say(f"note: sizes from epoch {late[0]} on are not reached, with epochs = {epochs}: {size}", err=True)
+    if teacher_views >= epochs:
+        say(f"note: no view repeats, with epochs = {epochs}: teacher_views has no effect", err=True)
 
 
 @contextmanager
