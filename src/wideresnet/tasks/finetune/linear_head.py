@@ -15,7 +15,7 @@ Matrix = NDArray[np.float64]
 
 FOLDS = 5
 SINGLE_FOLD_IMAGES = 2000                          # from this number on, only one of the folds is held out
-MAX_RISES = 2                                      # consecutive strengths of higher loss that end the path
+MAX_RISES = 2                                      # consecutive strengths of no lower loss that end the path
 MIN_STD = 0.1                                      # of a feature, as a fraction of the median of the non-constant ones
 
 
@@ -29,10 +29,11 @@ class Samples:
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """A linear layer, logits = features @ weight.T + bias: float32 [C, F] and [C]."""
+    """A linear layer, logits = features @ weight.T + bias: float32 [C, F] and [C]; ``path``: the strengths tried."""
 
     weight: NDArray[np.float32]
     bias: NDArray[np.float32]
+    path: tuple[PathPoint, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +56,7 @@ def fit_head(
 
     Yields a point for each strength of ``l2`` that is tried, from strong to weak, and returns the head for the one
     with the lowest cross-entropy on held-out training images: in ``FOLDS`` turns, or one if there are many images.
-    The path ends when weaker strengths only raise the loss. With one strength, or no class of two images, nothing can
+    The path ends when weaker strengths do not lower the loss. With one strength, or no class of two images, nothing can
     be selected: the median strength is used. ``balanced``: each class has the same total weight.
     """
     centre, std = samples.features.mean((0, 1), np.float64), _floored_std(samples.features)
@@ -64,12 +65,12 @@ def fit_head(
     problem = _Problem(standardised, samples.labels, weights, classes)
     strengths = sorted(l2, reverse=True)
     folds = assign_folds(samples.labels, seed)
-    best, start = strengths[len(strengths) // 2], np.zeros(classes * (standardised.shape[2] + 1))
+    path, best, start = (), strengths[len(strengths) // 2], np.zeros(classes * (standardised.shape[2] + 1))
     if len(strengths) > 1 and folds.max(initial=-1) >= 0:
-        best, start = yield from _select_strength(problem, strengths, folds)
+        path, best, start = yield from _select_strength(problem, strengths, folds)
     fitted = _fit(problem, best, start)
     weight = fitted[:, :-1] / std
-    return Head(weight.astype(np.float32), (fitted[:, -1] - weight @ centre).astype(np.float32))
+    return Head(weight.astype(np.float32), (fitted[:, -1] - weight @ centre).astype(np.float32), path)
 
 
 def assign_folds(labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
@@ -85,8 +86,8 @@ def assign_folds(labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
 
 def _select_strength(
     problem: _Problem, strengths: Sequence[float], folds: NDArray[np.int64]
-) -> Generator[PathPoint, None, tuple[float, Vector]]:
-    """Return the strength of lowest held-out loss and the fit of the first turn with it."""
+) -> Generator[PathPoint, None, tuple[tuple[PathPoint, ...], float, Vector]]:
+    """Return the path, the strength of lowest held-out loss, of equals the strongest, and a fit of it."""
     points: list[PathPoint] = []
     turns = [0] if len(folds) >= SINGLE_FOLD_IMAGES else sorted(set(folds[folds >= 0].tolist()))
     splits = [(problem.subset(folds != turn), problem.subset(folds == turn)) for turn in turns]
@@ -98,11 +99,11 @@ def _select_strength(
         fits = [_fit(train, strength, start, tolerance=1e-4).ravel() for (train, _), start in starts]
         points.append(_evaluate(strength, [(test, fit) for (_, test), fit in zip(splits, fits, strict=True)]))
         yield points[-1]
-        if points[index].loss <= points[best].loss:
+        if not index or points[index].loss < points[best].loss:
             best, best_fit = index, fits[0]
         elif index - best >= MAX_RISES:
             break
-    return strengths[best], best_fit
+    return tuple(points), strengths[best], best_fit
 
 
 def _evaluate(strength: float, turns: Sequence[tuple[_Problem, Vector]]) -> PathPoint:

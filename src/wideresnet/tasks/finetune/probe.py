@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from wideresnet.engines.throughput import throughput_options
 from wideresnet.graph.outputs import FEATURES
 from wideresnet.images.loader import load_batches
 from wideresnet.output.atomic import save_bytes, save_text
-from wideresnet.records import Failure, Images, PathPoint, Preprocess, Progress, map_events
+from wideresnet.records import Failure, Images, PathPoint, Preprocess, Progress
 from wideresnet.tasks.finetune.linear_head import Samples, fit_head
 from wideresnet.tasks.finetune.result import FinetuneResult
 from wideresnet.tasks.finetune.settings import FinetuneSettings
@@ -38,21 +38,15 @@ def run_probe(
     samples, failures = yield from embed_split(source, split.train, run / "features", flips=settings.flips)
     check_classes_learnt(split, samples.labels.tolist())
     yield Images(split.name, split.labels, len(samples.labels), len(split.val.items), failures)
-    path: list[PathPoint] = []
-    fit = fit_head(samples, len(split.labels.names), settings.l2, settings.seed, balanced=settings.balanced)
-
-    def record(point: PathPoint) -> PathPoint:
-        path.append(point)
-        return point
-
-    head = yield from map_events(fit, record)
-    save_text(run / "log.jsonl", "".join(json.dumps(asdict(point)) + "\n" for point in path))
+    classes = len(split.labels.names)
+    head = yield from fit_head(samples, classes, settings.l2, settings.seed, balanced=settings.balanced)
+    save_text(run / "log.jsonl", "".join(json.dumps(asdict(point)) + "\n" for point in head.path))
     weights = {**read_weights(source), "fc.weight": head.weight, "fc.bias": head.bias}
     tensors = {key: weights[key] for key in architecture.tensors()}
-    return FinetuneResult(tensors, failures, _describe_choice(path), path=tuple(path))
+    return FinetuneResult(tensors, failures, _describe_choice(head.path), path=head.path)
 
 
-def _describe_choice(path: list[PathPoint]) -> str:
+def _describe_choice(path: Sequence[PathPoint]) -> str:
     if not path:
         return "the strength of L2 was not chosen by any image; val chose nothing"
     best = min(path, key=lambda point: point.loss)

@@ -2,40 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from functools import partial
+from collections.abc import Generator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from wideresnet.errors import needs_extra
 from wideresnet.records import Images, map_events
 from wideresnet.tasks.train.train import Epoch, Event, Step
 
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
-
 
 def with_curves(events: Generator[Event, None, Images], folder: Path) -> Generator[Event, None, Images]:
     """Yield ``events`` and write steps and epochs to ``folder``; the axis counts steps.
 
-    A resumed run hides the steps of an interrupted epoch. Raises MissingExtra at once, before anything is trained.
+    A resumed run hides the steps of an interrupted epoch. Raises MissingExtra before anything is trained.
     """
     with needs_extra("writing for TensorBoard", "tensorboard"):
         from torch.utils.tensorboard import SummaryWriter
 
-    return _write_events(events, partial(SummaryWriter, folder))
-
-
-def _write_events(
-    events: Generator[Event, None, Images], open_writer: Callable[..., SummaryWriter]
-) -> Generator[Event, None, Images]:
     writer, step = None, 0
 
     def write(event: Event) -> Event:
         nonlocal writer, step
         if isinstance(event, Step):
             step = event.step
-            writer = writer or open_writer(purge_step=step)
+            writer = writer or SummaryWriter(folder, purge_step=step)
             writer.add_scalar("step/loss", event.loss, step)
             writer.add_scalar("step/learning rate", event.learning_rate, step)
         elif isinstance(event, Epoch) and writer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from wideresnet.records import PathPoint, follow
+from wideresnet.tasks.finetune import linear_head
 from wideresnet.tasks.finetune.linear_head import FOLDS, SINGLE_FOLD_IMAGES, Head, Samples, assign_folds, fit_head
 
 STRENGTHS = tuple(10.0**k for k in range(1, -5, -1))
@@ -73,6 +75,22 @@ def test_the_strength_of_least_loss_on_held_out_images_is_taken_and_weaker_ones_
     assert len(path) < len(STRENGTHS)
     alone, _ = finished(fit_head(data, 3, [best.l2]))
     np.testing.assert_allclose(head.weight, alone.weight, atol=1e-3)
+
+
+def test_of_equal_losses_the_strength_that_the_path_shows_first_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fit that the tolerance leaves as it is has the same loss with a weaker strength, to the last bit."""
+    fitted: list[float] = []
+
+    def fit(problem: linear_head._Problem, l2: float, *rest: Any, **more: Any) -> np.ndarray:
+        fitted.append(l2)
+        return original(problem, l2, *rest, **more)
+
+    original = linear_head._fit
+    monkeypatch.setattr(linear_head, "_fit", fit)
+    head, path = finished(fit_head(samples(15, noise=0.5), 3, (1e-2, 1e-8, 1e-9)))
+    assert path[1].loss == path[2].loss < path[0].loss
+    assert fitted[-1] == 1e-8
+    assert head.path == tuple(path)
 
 
 def test_it_tells_classes_apart_that_can_be_told_apart() -> None:

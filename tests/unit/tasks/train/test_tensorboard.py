@@ -85,7 +85,7 @@ def test_without_the_package_the_install_line_comes_before_anything_is_trained(
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(MissingExtra) as caught:
-        with_curves(run(0, 1), tmp_path)
+        next(with_curves(run(0, 1), tmp_path))
     assert caught.value.hint == "pip install 'wideresnet[tensorboard]'"
 
 
