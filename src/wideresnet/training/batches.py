@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -31,27 +30,6 @@ Batch = tuple[Tensor, Tensor]
 Teacher = Callable[[NDArray[np.uint8]], NDArray[np.float32]]           # RGB uint8 [B, 32, 32, 3] -> logits [B, C]
 
 
-class Batches(Protocol):
-    """A data set as the training loop reads it; of each batch only the rows of this process's rank."""
-
-    @property
-    def classes(self) -> int:
-        """The number of classes."""
-
-    @property
-    def count(self) -> int:
-        """The number of training images."""
-
-    def training(self, epoch: int) -> Iterator[Batch]:
-        """Yield this rank's rows of every batch of an epoch, augmented; an incomplete last batch is left out.
-
-        All ranks draw the same random numbers, so that together they read the images that one process would.
-        """
-
-    def test(self) -> Iterator[Batch]:
-        """Yield the test images once, preprocessed as for the finished network; ranks take turns at the batches."""
-
-
 @dataclass(frozen=True, eq=False)
 class CifarBatches:
     """CIFAR and SVHN: whitened if the recipe says so, padded, randomly cropped to 32×32, flipped, changed, resized.
@@ -69,12 +47,12 @@ class CifarBatches:
 
     @property
     def classes(self) -> int:
-        """See ``Batches``."""
+        """The number of classes."""
         return self.recipe.statistics().classes
 
     @property
     def count(self) -> int:
-        """See ``Batches``."""
+        """The number of training images."""
         return len(self.arrays.train_labels)
 
     @cached_property
@@ -90,7 +68,10 @@ class CifarBatches:
         return (self._whitening(batch) if self._whitening else batch).to(self.group.device)
 
     def training(self, epoch: int) -> Iterator[Batch]:
-        """See ``Batches``."""
+        """Yield this rank's rows of every batch of an epoch, augmented; an incomplete last batch is left out.
+
+        All ranks draw the same random numbers, so that together they read the images that one process would.
+        """
         recipe, statistics, device = self.recipe, self.recipe.statistics(), self.group.device
         mean = 255 * torch.tensor(statistics.mean, device=device).view(3, 1, 1)
         labels = torch.from_numpy(self.arrays.train_labels)
@@ -123,7 +104,7 @@ class CifarBatches:
         return answers[rows]
 
     def test(self) -> Iterator[Batch]:
-        """See ``Batches``."""
+        """Yield the test images once, preprocessed as for the finished network; ranks take turns at the batches."""
         images, labels = self._whitened(self.arrays.test_images), torch.from_numpy(self.arrays.test_labels)
         return evaluation_batches(images, labels, 500, self.group, self.recipe.statistics())
 
@@ -143,16 +124,16 @@ class FolderBatches:
 
     @property
     def classes(self) -> int:
-        """See ``Batches``."""
+        """See ``CifarBatches``."""
         return len(self.arrays.labels.names)
 
     @property
     def count(self) -> int:
-        """See ``Batches``."""
+        """See ``CifarBatches``."""
         return len(self.arrays.train_labels)
 
     def training(self, epoch: int) -> Iterator[Batch]:
-        """See ``Batches``."""
+        """See ``CifarBatches``."""
         recipe, spec = self.recipe, self.spec or self.recipe.preprocess()
         images, labels = torch.from_numpy(self.arrays.train_images), torch.from_numpy(self.arrays.train_labels)
         draws = EpochDraws(recipe, self.count, epoch, labels if recipe.balanced else None, self.group)
@@ -168,9 +149,13 @@ class FolderBatches:
             yield planes.contiguous(memory_format=torch.channels_last), targets
 
     def test(self) -> Iterator[Batch]:
-        """See ``Batches``."""
+        """See ``CifarBatches``."""
         images, labels = torch.from_numpy(self.arrays.val_images), torch.from_numpy(self.arrays.val_labels)
         return evaluation_batches(images, labels, 100, self.group, self.spec or self.recipe.preprocess())
+
+
+# A data set as the training loop reads it; of each batch only the rows of this process's rank.
+Batches = CifarBatches | FolderBatches
 
 
 def first_images(batches: Batches, spec: Preprocess, count: int = 16) -> list[TrainingImage]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import struct
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -49,8 +49,7 @@ def save_checkpoint(run: Path, state: TrainingState, name: str = FILE_NAME) -> N
     """
     target = run / name
     try:
-        values = {item.name: getattr(state, item.name) for item in fields(state)}
-        values["recipe"] = state.recipe.model_dump(mode="json")
+        values = vars(state) | {"recipe": state.recipe.model_dump(mode="json")}
         with atomic_path(target) as part, part.open("wb") as file:
             torch.save(values, file)
     except (OSError, RuntimeError) as error:       # torch's writer turns a full disk into a RuntimeError
