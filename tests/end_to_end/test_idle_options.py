@@ -104,7 +104,7 @@ dataset: {path: photos, process_ops: [{type: Resize, size: 40}, {type: CenterCro
         ("train recipe.toml --set frozen=2", "frozen is for pretrained weights, and this training has none"),
         ("train recipe.toml --dry-run --set norms=frozen", "norms is for pretrained weights"),
         ("train recipe.toml --set seed=1 --set seed=2", "seed is set twice: to 1 and to 2"),
-        ("train recipe.toml --set data=folder --set alpha=drop --alpha white", "alpha is set twice: to white and to drop"),
+        ("train recipe.toml --set data=folder --set alpha=drop --alpha white", "alpha is set twice: to white"),
         ("finetune --data photos -o run --set seed=3 --seed 0", "seed is set twice: to 0 and to 3"),
         ("finetune --data photos -o run --device cuda", "--device has no effect on a probe"),
         ("finetune --data photos -o run --set patience=2", "patience has no effect in the mode probe"),

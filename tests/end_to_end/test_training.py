@@ -248,8 +248,9 @@ def test_sizes_that_are_never_reached_and_the_time_of_all_seeds_are_said(wrn: Wr
 
 
 def test_views_that_never_repeat_are_said(wrn: Wrn, pets: Path) -> None:
-    changes = ("--set", "epochs=4", "--set", "teacher_views=4", "--set", "architecture=wrn_10_1", "--set", "batch_size=2")
-    done = wrn("train", "wrn-16-1-cifar10-distilled", "--dry-run", *changes)
+    changes = ("epochs=4", "teacher_views=4", "architecture=wrn_10_1", "batch_size=2")
+    arguments = (argument for change in changes for argument in ("--set", change))
+    done = wrn("train", "wrn-16-1-cifar10-distilled", "--dry-run", *arguments)
     assert "note: no view repeats, with epochs = 4: teacher_views has no effect" in done.err
 
 

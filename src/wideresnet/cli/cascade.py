@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -12,9 +12,6 @@ from wideresnet.cli.groups import RuntimeOptions, with_groups
 from wideresnet.cli.options import BatchSize, Format, Page
 from wideresnet.cli.output import check_targets, hold_bundle, list_problems, locate, open_bundle, print_record, say_next
 from wideresnet.cli.progress import run_with_bar
-
-if TYPE_CHECKING:
-    from wideresnet.bundle import Bundle
 
 Members = Annotated[
     list[str],
@@ -52,13 +49,14 @@ def cascade(
     from wideresnet.output.atomic import save_text
     from wideresnet.report import cascade as report
     from wideresnet.report import comparison
-    from wideresnet.tasks.cascade.cascade import make_cascade
+    from wideresnet.tasks.cascade.cascade import make_cascade, split_member
     from wideresnet.tasks.classify.thumbnails import thumbnails_of
+    from wideresnet.tasks.load.load import ModelChoice
     from wideresnet.tasks.quantize.calibration_data import gate_images
 
     check_targets(page)
     hold_bundle(output, *members, *(name.rpartition("@")[0] for name in members))
-    bundles = [_open(name) for name in members]
+    bundles = [open_bundle(ModelChoice(model), side) for model, side in map(split_member, members)]
     images, last = gate_images(locate(data), bundles[-1].labels), bundles[-1]
     settings = runtime.settings(batch_size, "ignore")
     done = run_with_bar(make_cascade(bundles, images, max_drop / 100, settings, output), unit="images")
@@ -71,12 +69,3 @@ def cascade(
     if done.bundle:
         say_next(("info", output), ("classify", "-m", output, "photos/"))
     raise typer.Exit(1 if done.failures or not done.bundle else 0)
-
-
-def _open(name: str) -> Bundle:
-    """Open a member, NAME or NAME@PIXELS."""
-    from wideresnet.tasks.cascade.cascade import split_member
-    from wideresnet.tasks.load.load import ModelChoice
-
-    model, side = split_member(name)
-    return open_bundle(ModelChoice(model), side)

@@ -70,8 +70,7 @@ def parse_changes(changes: list[str] | None, options: Mapping[str, object]) -> d
 def say_unreached(epochs: int, sizes: Sequence[Sequence[int]], teacher_views: int = 0) -> None:
     """Say which (epoch, side) pairs of ``sizes`` and repeated views are not reached, as with ``--set epochs=1``."""
     if late := [start for start, _ in sizes if start >= epochs]:
-        side = [side for start, side in sizes if start < epochs][-1]
-        size = f"the last images have {side} pixels"
+        size = f"the last images have {[side for start, side in sizes if start < epochs][-1]} pixels"
         say(f"note: sizes from epoch {late[0]} on are not reached, with epochs = {epochs}: {size}", err=True)
     if teacher_views >= epochs:
         say(f"note: no view repeats, with epochs = {epochs}: teacher_views has no effect", err=True)

@@ -103,8 +103,7 @@ def plan_workers(count: int, cpus: int) -> Workers:
     """
     import ray
 
-    nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
-    nodes = [node_cpus for node_cpus in nodes if node_cpus] or [0]
+    nodes = [own for node in ray.nodes() if node["Alive"] and (own := int(node["Resources"].get("CPU", 0)))] or [0]
     worker_cpus = cpus or min(nodes)
     fitting = sum(node_cpus // worker_cpus for node_cpus in nodes) if worker_cpus else 0
     if not fitting:

@@ -102,7 +102,6 @@ def _list_location(location: str, size: int, skips: list[Skipped]) -> Iterator[S
         sizes = tuple(file.row_group(group).total_byte_size for group in range(file.num_row_groups))
         for first in range(0, file.num_rows, size):
             yield Shard(0, root=location, first=first, count=min(size, file.num_rows - first), sizes=sizes)
-            sizes = ()                             # once is enough
     elif suffix == ".txt":
         yield from _read_list(location, size)
     elif not is_uri(location):

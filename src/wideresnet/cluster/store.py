@@ -34,11 +34,6 @@ class Store:
 
     uri: str
 
-    @property
-    def local(self) -> bool:
-        """True if the folder is given by path."""
-        return not is_uri(self.uri)
-
     def sizes(self) -> dict[str, int]:
         """Return the bytes of every file below the folder, in the order of a walk; none if it does not exist.
 
@@ -77,7 +72,7 @@ class Store:
 
     def write(self, name: str, data: bytes) -> None:
         """Write a file completely or not at all. Raises DataError, and ConfigError for a full local disk."""
-        if self.local:
+        if not is_uri(self.uri):
             save_bytes(Path(self.uri) / name, data)
             return
         system, root = _file_system(self.uri)

@@ -6,7 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import combinations, islice
+from itertools import combinations, islice, product
 from pathlib import Path
 
 from wideresnet.datasets.lookup import ClassLookup
@@ -85,11 +85,10 @@ def find_layout(root: Path, is_class: Callable[[str], bool] | None = None) -> La
 def check_outside(data: Path, *folders: Path | None) -> None:
     """Raise ConfigError for one of ``folders`` that is among the class folders of ``data``, if that is a folder."""
     layout = find_layout(data) if data.is_dir() else Layout(data, {})
-    for root in layout.splits.values() or [layout.root]:
-        for folder in filter(None, folders):
-            if folder.resolve().is_relative_to(root.resolve()):
-                problem = f"{folder} is among the class folders of {root}, and would be a class the next time"
-                raise ConfigError(problem, hint=f"name a folder that is not in {root}")
+    for root, folder in product(layout.splits.values() or [layout.root], filter(None, folders)):
+        if folder.resolve().is_relative_to(root.resolve()):
+            problem = f"{folder} is among the class folders of {root}, and would be a class the next time"
+            raise ConfigError(problem, hint=f"name a folder that is not in {root}")
 
 
 def roles_of(names: Sequence[str]) -> dict[str, list[str]]:

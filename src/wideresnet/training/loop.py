@@ -183,8 +183,7 @@ def make_optimiser(recipe: Recipe, model: nn.Module) -> torch.optim.SGD:
         groups.setdefault((factor, is_matrix, turns), settings)["params"].append(parameter)
     if recipe.muon_rate:
         if not any(settings["turns"] for settings in groups.values()):
-            problem = f"muon_rate has no effect: with frozen = {recipe.frozen} no convolution is trained"
-            raise ConfigError(problem, hint="leave out muon_rate, or freeze fewer groups")
+            raise ConfigError(f"frozen = {recipe.frozen} leaves muon_rate no convolution", hint="freeze fewer groups")
         dtype = torch.bfloat16 if recipe.precision == "bf16" else torch.float32
         return Muon(list(groups.values()), rate, momentum, dtype)
     return torch.optim.SGD(list(groups.values()), rate, momentum, nesterov=momentum > 0, foreach=True)

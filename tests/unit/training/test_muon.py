@@ -103,7 +103,7 @@ def test_a_recipe_turns_convolutions_and_leaves_the_rest_to_sgd() -> None:
 
 def test_without_a_trained_convolution_it_is_refused() -> None:
     assert prepare(RECIPE.model_copy(update={"frozen": 3}), 10)
-    with pytest.raises(ConfigError, match="muon_rate has no effect: with frozen = 4 no convolution is trained"):
+    with pytest.raises(ConfigError, match="frozen = 4 leaves muon_rate no convolution"):
         prepare(RECIPE.model_copy(update={"frozen": 4}), 10)
 
 

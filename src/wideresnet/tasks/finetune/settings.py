@@ -77,12 +77,11 @@ def read_settings(file: Path | None, changes: Mapping[str, Any]) -> FinetuneSett
     outer = {key: values.pop(key) for key in list(values) if key in FinetuneSettings.model_fields and key != "recipe"}
     origin = str(file or "settings")
     settings = validated(FinetuneSettings, outer | {"recipe": values}, origin, _ALL_KEYS)
-    idle = dict.fromkeys(("patience",) if settings.mode == "probe" else ("flips", "l2"), f"in the mode {settings.mode}")
-    if values.get("swa"):
-        idle |= {"patience": "with swa, which averages the last epochs"}
-    for key, reason in idle.items():
+    averaged = ("patience",) if values.get("swa") else ()               # swa takes all epochs
+    for key in ("patience",) if settings.mode == "probe" else ("flips", "l2", *averaged):
         if getattr(settings, key) != FinetuneSettings.model_fields[key].default:
-            raise ConfigError(f"{origin}: {key} has no effect {reason}", hint=f"leave out {key}")
+            use = "with swa" if key in averaged else f"in the mode {settings.mode}"
+            raise ConfigError(f"{origin}: {key} has no effect {use}", hint=f"leave out {key}")
     if values:
         make_recipe(settings, "wrn_10_1", LARGEST, BATCH_SIZE, origin)
         if settings.mode == "probe":

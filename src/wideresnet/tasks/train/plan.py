@@ -58,13 +58,14 @@ def plan_training(
     trainer = prepare(recipe, len(data_set.labels.names), group)
     # The largest first: its memory is reused by the others.
     kinds = sorted({_kind(recipe, first) for first, _ in _epoch_ranges(recipe)}, reverse=True)
-    instant = _kept_answers(data_set) if teacher else None
+    classes = len(data_set.labels.names)
+    kept = (lambda images: np.zeros((len(images), classes), np.float32)) if teacher else None      # takes no time
     batches = {
-        (side, is_taught): _noise_batches(recipe, side, data_set, teacher if is_taught else instant, trainer.group)
+        (side, is_taught): _noise_batches(recipe, side, data_set, teacher if is_taught else kept, trainer.group)
         for side, is_taught in kinds
     }
     measured = {kind: _time_steps(trainer, batches[kind], seconds, clock) for kind in kinds}
-    architecture = get_architecture(recipe.architecture, len(data_set.labels.names), recipe.dropout)
+    architecture = get_architecture(recipe.architecture, classes, recipe.dropout)
     pictures_mb = _decoded_bytes(recipe, data_set) / 2**20
     return TrainingPlan(
         architecture=architecture.name,
@@ -142,11 +143,6 @@ def _kind(recipe: Recipe, epoch: int) -> tuple[int, bool]:
     """Return the image size of an epoch, and whether a teacher answers in it."""
     views = recipe.teacher_views or recipe.epochs
     return recipe.size_at(epoch), bool(recipe.teacher) and epoch < views
-
-
-def _kept_answers(data_set: Images) -> Teacher:
-    """Return a teacher that takes no time, as one whose answers are kept."""
-    return lambda images: np.zeros((len(images), len(data_set.labels.names)), np.float32)
 
 
 def _noise_batches(recipe: Recipe, side: int, data_set: Images, teacher: Teacher | None, group: Group) -> Batches:

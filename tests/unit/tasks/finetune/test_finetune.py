@@ -233,7 +233,7 @@ def test_a_run_folder_is_of_one_mode_one_source_and_the_same_images(pets: Path, 
 
 @pytest.mark.parametrize("run", ["", "run", "red/run"])
 def test_a_run_among_the_class_folders_is_refused(pets: Path, run: str) -> None:
-    with pytest.raises(ConfigError, match="is among the class folders of .*pets, and would be a class the next time"):
+    with pytest.raises(ConfigError, match=r"is among the class folders of .*pets, and would be a class the next time"):
         finish(pets, pets / run)
     assert {path.name for path in pets.iterdir()} == {*COLOURS}
 
