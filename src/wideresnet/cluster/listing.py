@@ -117,11 +117,11 @@ def _list_location(location: str, size: int, skips: list[Skipped]) -> Iterator[S
         root, name = split_location(location)
         yield from _cut([Item(location, b"")], size, root, [name])
     else:
-        sizes = Store(location).sizes()
-        names, skipped = sift_names(sizes)
+        size_of = Store(location).sizes()
+        names, skipped = sift_names(size_of)
         items = [Item(join_location(location, name), b"") for name in names]
         for shard in _cut(items, size, location, names):
-            yield replace(shard, sizes=tuple(sizes[name] for name in shard.keys))
+            yield replace(shard, sizes=tuple(size_of[name] for name in shard.keys))
         skips.append(skipped)
 
 

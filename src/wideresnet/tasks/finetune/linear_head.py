@@ -65,7 +65,7 @@ def fit_head(
     problem = _Problem(standardised, samples.labels, weights, classes)
     strengths = sorted(l2, reverse=True)
     folds = assign_folds(samples.labels, seed)
-    path, best, start = (), strengths[len(strengths) // 2], np.zeros(classes * (standardised.shape[2] + 1))
+    path, best, start = tuple[PathPoint, ...](), strengths[len(strengths) // 2], np.zeros(classes * (standardised.shape[2] + 1))
     if len(strengths) > 1 and folds.max(initial=-1) >= 0:
         path, best, start = yield from _select_strength(problem, strengths, folds)
     fitted = _fit(problem, best, start)
