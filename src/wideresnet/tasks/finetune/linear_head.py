@@ -63,9 +63,9 @@ def fit_head(
     standardised = (samples.features - centre) / std
     weights = _balanced_weights(samples.labels, classes) if balanced else np.ones(len(samples.labels))
     problem = _Problem(standardised, samples.labels, weights, classes)
-    strengths = sorted(l2, reverse=True)
+    strengths, path = sorted(l2, reverse=True), tuple[PathPoint, ...]()
     folds = assign_folds(samples.labels, seed)
-    path, best, start = tuple[PathPoint, ...](), strengths[len(strengths) // 2], np.zeros(classes * (standardised.shape[2] + 1))
+    best, start = strengths[len(strengths) // 2], np.zeros(classes * (standardised.shape[2] + 1))
     if len(strengths) > 1 and folds.max(initial=-1) >= 0:
         path, best, start = yield from _select_strength(problem, strengths, folds)
     fitted = _fit(problem, best, start)
