@@ -69,9 +69,8 @@ def evaluate_on_cluster(
     from wideresnet.tasks.evaluate.training_images import with_warnings
 
     _, settings = tune_settings(bundle, settings)
-    shard_size = cluster.round_up(settings.batch_size)
     where = data if "://" in data else str(locate(Path(data)))
-    images, listing = list_labelled(where, bundle.labels, labels_file, shard_size)
+    images, listing = list_labelled(where, bundle.labels, labels_file, cluster.round_up(settings.batch_size))
     images = replace(images, exif=settings.exif)
     report = run_job(Evaluate(settings, images.name, images.present), bundle, listing, cluster, output)
     engines = [f"{ran.runtime} {ran.version}, {ran.precision}, {ran.threads} threads" for ran in report.engines]

@@ -16,12 +16,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from wideresnet import __version__
 from wideresnet.bundle import Bundle
 from wideresnet.cluster import crash_isolation
 from wideresnet.cluster.operations import ImageResult, OpenOperation, Operation
 from wideresnet.cluster.shards import OpenShard, Shard, open_shard
 from wideresnet.cluster.store import Store
-from wideresnet.errors import DataError, WrnError, errors_as
+from wideresnet.errors import ConfigError, DataError, WrnError, errors_as
 from wideresnet.records import EngineInfo, Failure, ShardDone
 
 # Keys of a part's metadata: its ShardDone and its failures, as JSON.
@@ -36,6 +37,7 @@ class BulkJob:
     operation: Operation
     output: str
     threads: int
+    version: str = __version__                     # of this package, where the command runs
 
 
 class RayWorker:
@@ -69,6 +71,8 @@ class ShardWorker:
         start = time.perf_counter()
         pending = ShardDone(shard.number, node=self.node, host=socket.gethostname(), engine=self.operation.engine)
         try:
+            if (own := __version__) != (asked := self.job.version):
+                raise ConfigError(f"wideresnet is {own} here, the command {asked}", "install the same on every node")
             if store.has(part):                    # written before its node was lost
                 return replace(read_part(store, part)[0], node=self.node)
             attempt = 1 + _count_attempts(store, begun)

@@ -114,7 +114,8 @@ def find_shards(path: Path) -> ShardFiles:
     """
     if path.is_file():
         ending = path.suffix.lower()
-        is_shard = ending not in image_endings() and (ending == ".tar" or _is_parquet(str(path)) or _is_tar(path))
+        is_tar = ending == ".tar" or first_bytes(path)[257:262] == b"ustar"
+        is_shard = ending not in image_endings() and (is_tar or _is_parquet(str(path)))
         return ShardFiles(path, {"": [path]} if is_shard else {})
     if not path.is_dir():
         return ShardFiles(path)
@@ -277,7 +278,3 @@ def _synonyms(name: str) -> set[str]:
 def _is_parquet(file: str) -> bool:
     """Decide by the name, which may be a URI with a query, or by the first bytes."""
     return file.partition("?")[0].lower().endswith(".parquet") or first_bytes(Path(file))[:4] == b"PAR1"
-
-
-def _is_tar(file: Path) -> bool:
-    return first_bytes(file)[257:262] == b"ustar"

@@ -35,16 +35,12 @@ def to_text(report: CompileReport) -> str:
     for engine in dict.fromkeys(deviation.engine for deviation in report.verified):
         deviations = [deviation for deviation in report.verified if deviation.engine == engine]
         worst = max(deviation.relative for deviation in deviations)
-        batches = _enumerated(sorted({deviation.batch for deviation in deviations}))
+        *most, last = map(str, sorted({deviation.batch for deviation in deviations}))
+        batches = " and ".join(filter(None, (", ".join(most), last)))
         lines.append(f"  verified in {engine}: logits within {worst:.2g} of their spread at batch {batches}")
     if report.quantised:
         lines.append(f"  {_settings(report.quantised)}")
     return "\n".join([*lines, *(f"  {line}" for line in (*_gate_lines(report.gate), *_search_lines(report)))])
-
-
-def _enumerated(numbers: Sequence[int]) -> str:
-    """Return ``1, 2 and 3``."""
-    return " and ".join(filter(None, (", ".join(map(str, numbers[:-1])), str(numbers[-1]))))
 
 
 def _gate_lines(gate: GateReport | None) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import wideresnet
 from commands import prepare
 from wideresnet.bundle import read_bundle
 from wideresnet.cluster import worker as module
@@ -107,6 +108,15 @@ def test_an_unwritable_output_is_reported_not_raised(folder: Path, tmp_path: Pat
     assert done.pictures == 0
     assert "out" in done.error
     assert done.node == "node-a"
+
+
+def test_a_node_of_another_version_answers_nothing(folder: Path, tmp_path: Path) -> None:
+    worker = worker_for(folder, tmp_path)
+    worker.job = replace(worker.job, version="0.0.9")
+    done = worker.process(shards_of(folder)[0])
+    assert done.error == f"wideresnet is {wideresnet.__version__} here, the command 0.0.9"
+    assert (done.hint, done.node) == ("install the same on every node", "node-a")
+    assert not list(tmp_path.iterdir())
 
 
 def test_features_have_no_row_for_a_failure(folder: Path, tmp_path: Path) -> None:

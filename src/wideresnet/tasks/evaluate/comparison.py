@@ -120,9 +120,11 @@ def compare_pairs(
     """Compare the scores of the same images by A and B, at least one; ``present`` as for ``EvaluationAccumulator``."""
     a = accumulate([*(x for x, _ in pairs), *failures[0]], blanks[0], present)
     b = accumulate([*(y for _, y in pairs), *failures[1]], blanks[1], present)
-    flips = (_flip(x, y) for x, y in pairs if (x.rank == 1) != (y.rank == 1))
+    flips = [_flip(x, y) for x, y in pairs if (x.rank == 1) != (y.rank == 1)]
     agreements = sum(_likeliest(x) == _likeliest(y) != UNKNOWN_CLASS for x, y in pairs)
-    return ComparisonReport(a, b, agreements, tuple(sorted(flips, key=_most_confident_mistake_first)))
+    # The most confident mistake first.
+    flips.sort(key=lambda flip: (0.0 if math.isnan(flip.mistake) else -flip.mistake, flip.path))
+    return ComparisonReport(a, b, agreements, tuple(flips))
 
 
 def score_both(
@@ -210,7 +212,3 @@ def _likeliest(scored: Scored) -> int:
 
 def _probability(scored: Scored) -> float:
     return scored.probabilities[0] if scored.probabilities else math.nan
-
-
-def _most_confident_mistake_first(flip: Flip) -> tuple[float, str]:
-    return (0.0 if math.isnan(flip.mistake) else -flip.mistake, flip.path)
