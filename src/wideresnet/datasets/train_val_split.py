@@ -26,7 +26,7 @@ def open_split(root: Path, fraction: float, seed: int, test: Path | None = None)
     """Return the splits of class folders or shards (see ``datasets.layout``); without a validation set, divide them.
 
     Dividing moves ``fraction`` of each class into the validation set: at least one image where a class has two or more,
-    and never all of them. The names of the images and the seed decide which, so that adding an image moves no other. A
+    and never all of them. The names of the images and the seed decide which: an added image moves one other at most. A
     test split is the validation set where there is no other, unless it is ``test``, which is for the final measurement
     alone. Raises DataError for fewer than two classes, a class without an image, an empty validation set, and a name
     that cannot be a label.
