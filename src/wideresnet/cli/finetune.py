@@ -89,8 +89,7 @@ def finetune(
     if settings.mode == "full":
         check_extra("fine-tuning the whole network", "train", "torch")
         keep_memory()
-        recipe = {**FULL_DEFAULTS, **settings.recipe}
-        say_unreached(recipe["epochs"], recipe.get("sizes", ()))
+        say_unreached(settings.recipe.get("epochs", FULL_DEFAULTS["epochs"]), settings.recipe.get("sizes", ()))
     check_parquet_extra([data, *([test] if test else [])])
     bundle = open_bundle(files.choice(source, headless=True))
     say_model(bundle.card, "full by pytorch" if settings.mode == "full" else "probe by openvino")

@@ -80,8 +80,7 @@ def train(
         with group.raise_on_all_ranks():
             settings = read_recipe(recipe, parse_changes(change, {"alpha": alpha}))
             if data is None and settings.data in YOURS and not dry_run:
-                message = f"{recipe} trains on {YOURS[settings.data]}"
-                raise ConfigError(message, hint="name the folder with --data FOLDER")
+                raise ConfigError(f"{recipe} trains on {YOURS[settings.data]}", "name the folder with --data FOLDER")
             check_start(settings, cache)
             check_unused(context, dry_run, "with --dry-run, which writes nothing", "output", "tensorboard")
             check_unused(context, seeds is not None, "with --seeds: train one run of each seed for it", "tensorboard")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,27 +71,26 @@ def make_cascade(
     answers = Answers(tuple(logits), np.array([item.label for item in items], np.int64), tuple(macs))
     same_arithmetic = len({member.card.precision == "int8" for member in members}) == 1
     certified = certify(answers, max_drop, macs[-1] if same_arithmetic else 0)
+    point, n_choice, ran = certified.point, certified.n_choice, (info.runtime, info.precision)
     choosing, rows = halves(answers.labels)
-    answering = Measurement(answers.take(rows), certified.temperatures).answering(
-        certified.point.rule, certified.point.thresholds
-    )
+    answering = Measurement(answers.take(rows), certified.temperatures).answering(point.rule, point.thresholds)
     comparison = _compare(answers.take(rows), answering, [items[row] for row in rows], blank)
     described = tuple(
         CascadeMember(member.card.name, member.sha256, member.card.preprocess, cost, temperature)
         for member, cost, temperature in zip(members, macs, certified.temperatures, strict=True)
     )
-    point, n_choice, ran = certified.point, certified.n_choice, (info.runtime, info.precision)
     cascade = Cascade(described, point, max_drop, data.name, data.sha256, n_choice, labelled, *ran)
     if cascade.certified:
         bundle, measured = cascade_bundle(members, cascade), comparison.b if labelled else None
         speed = yield from measure_speed(bundle, data, [items[row] for row in rows], answering, settings)
         cascade = replace(cascade, speed=speed)
         write_bundle(output, cascade_bundle(members, cascade, measured))
-    copies = _notes_on_copies([items[row] for row in choosing], [items[row] for row in rows])
-    notes = dict.fromkeys((*data.notes, *(note for m in members for note in training_warning(m, data.items)), *copies))
+    notes = [*data.notes, *(note for member in members for note in training_warning(member, data.items))]
+    if count := count_shared([items[row] for row in choosing], [items[row] for row in rows]):
+        notes += [f"{count:,} of the images that certify are copies of some that chose the rule: the bound is too good"]
     return CascadeReport(
         str(output) if cascade.certified else "", cascade, certified.curve, certified.needed, comparison,
-        tuple(failures), tuple(notes), data.skipped,
+        tuple(failures), tuple(dict.fromkeys(notes)), data.skipped,
     )  # fmt: skip
 
 
@@ -157,11 +156,6 @@ def _run(member: Bundle, data: LabelledData, settings: InferenceSettings) -> Gen
     logits = np.concatenate(rows) if rows else np.zeros((0, len(member.labels.names)), np.float32)
     check_logits(logits)
     return items, failures, logits, classifier.engine.info
-
-
-def _notes_on_copies(choosing: Sequence[Item], certifying: Sequence[Item]) -> Iterator[str]:
-    if count := count_shared(choosing, certifying):
-        yield f"{count:,} of the images that certify are copies of others that chose the rule: the bound is too good"
 
 
 def _compare(

@@ -16,7 +16,7 @@ from wideresnet.datasets.sample import balanced_sample
 from wideresnet.errors import DataError
 from wideresnet.images.exif import UPRIGHT, orientation, split_exif
 from wideresnet.images.sniff import first_bytes
-from wideresnet.records import EvalReport, Item, ModelCard
+from wideresnet.records import Cascade, EvalReport, Item, ModelCard
 from wideresnet.tasks.load.check_statistics import statistics_warning
 
 SAMPLE, HEAD = 256, 2**16                          # files, and bytes of each, that are looked at for an orientation
@@ -36,7 +36,12 @@ def run_indices(bundle: Bundle) -> tuple[Path, Path] | None:
 
 
 def training_images(bundle: Bundle, items: Sequence[Item]) -> list[Item]:
-    """Return the ``items`` that the network was trained on: the set on its card, or those that its run folder lists."""
+    """Return the ``items`` that the network was trained on: the set on its card, or those that its run folder lists.
+
+    Of a cascade those of the member that was trained on most.
+    """
+    if bundle.members:
+        return max((training_images(member, items) for member in bundle.members), key=len)
     sha256 = bundle.card.notes.get("train data hash")
     if sha256 and sha256 == LabelledData("", items, bundle.card.classes).sha256:
         return list(items)
@@ -71,8 +76,12 @@ def _orientation_warning(data: LabelledData) -> tuple[str, ...]:
 
 
 def calibration_warning(card: ModelCard, data: LabelledData) -> tuple[str, ...]:
-    """Return a sentence if the model was calibrated on the images of ``data``, or of the set that it is a part of."""
-    if (model := card.uncertainty) is None or model.data_sha256 != data.sha256:
+    """Return a sentence if ``data``, or the set that it is a part of, calibrated the model, or chose its rule."""
+    made = card.cascade or card.uncertainty
+    if made is None or made.data_sha256 != data.sha256:
         return ()
-    count = f"{model.n_fit + model.n_scores:,} of the {len(data.full_set.items):,} images of {data.full_set.name}"
+    images = f"of the {len(data.full_set.items):,} images of {data.full_set.name}"
+    if isinstance(made, Cascade):
+        return (f"{made.n_choice:,} {images} chose the rule of {card.name}: its accuracy is slightly optimistic",)
+    count = f"{made.n_fit + made.n_scores:,} {images}"
     return (f"{count} calibrated {card.name}: coverage and calibration error on them are slightly optimistic",)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from fakes import calibrated_bundle, tiny_bundle, write_hub
+from fakes import calibrated_bundle, tiny_bundle, tiny_cascade, tiny_members, write_hub
 from wideresnet.bundle import Bundle, read_bundle, write_bundle
 from wideresnet.classifier import Classifier
 from wideresnet.datasets.labelled import LabelledData
@@ -140,3 +140,23 @@ def test_coverage_on_calibration_images_is_called_optimistic(data: tuple[Labelle
     info = model.engine.info                       # as for the answers of a cluster
     assert empty_report(card, bundle.labels, info, train).notes == (sentence,)
     assert "bf16" in empty_report(card, bundle.labels, replace(info, precision="bf16"), val).notes[0]
+
+
+def test_a_cascade_on_the_images_that_chose_its_rule_is_called_optimistic(
+    data: tuple[LabelledData, LabelledData]
+) -> None:
+    train, val = data
+    card = tiny_cascade().card
+    assert card.cascade
+    card = replace(card, cascade=replace(card.cascade, n_choice=5, data_sha256=train.sha256))
+    sentence = f"5 of the 10 images of train chose the rule of {card.name}: its accuracy is slightly optimistic"
+    assert calibration_warning(card, train) == calibration_warning(card, train.take_part("1/2")) == (sentence,)
+    assert calibration_warning(card, val) == ()
+
+
+def test_a_cascade_knows_the_training_images_of_its_members(data: tuple[LabelledData, LabelledData]) -> None:
+    (train, val), (first, last) = data, tiny_members("one crop")
+    trained = replace(first, card=replace(first.card, notes={"train data hash": train.sha256}))
+    cascade = tiny_cascade(trained, last)
+    assert training_warning(cascade, train.items)[0].startswith("wrn_16_2.tiny-cascade was trained on 10 of the 10")
+    assert training_warning(cascade, val.items) == training_warning(tiny_cascade(), train.items) == ()
