@@ -20,8 +20,7 @@ def jitter(planes: Tensor, strength: float, generator: torch.Generator) -> Tenso
 
     Float [B, 3, H, W] in 0..255 -> the same.
     """
-    factors = 1 + strength * (2 * torch.rand(3, len(planes), 1, 1, 1, generator=generator) - 1)
-    factors = factors.to(planes.device)
+    factors = (1 + strength * (2 * torch.rand(3, len(planes), 1, 1, 1, generator=generator) - 1)).to(planes.device)
     return adjust_saturation(adjust_contrast(planes * factors[0], factors[1]), factors[2]).clamp(0, 255)
 
 

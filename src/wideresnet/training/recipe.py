@@ -149,6 +149,7 @@ class Recipe(BaseModel):
             (("zero_init",), not self.muon_rate, "SGD: Muon keeps the norm of weights, also a norm of zero"),
             (("swa",), not self.ema, "runs with ema = 0: both average the weights"),
             (("mixup", "cutmix"), self.batch_size > 1, "batches of two images or more: they mix images of a batch"),
+            (("flip",), self.flip == "none" or not self.teacher_views % 2, "an even number of teacher_views"),
             (("teacher_views",), not changes, f"crops and flips only: leave out {', '.join(changes)}"),
         ):
             for key in keys:

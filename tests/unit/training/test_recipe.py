@@ -198,6 +198,7 @@ def test_the_recipes_of_the_paper_say_what_it_says() -> None:
         ('teacher = "a"\nwhitening = "zca"', "teacher is for images that are not whitened"),
         ('teacher = "a"\ndata = "folder"', "teacher is for 32×32 images"),
         ("teacher_views = 4", "teacher_views is for distillation"),
+        ('teacher = "a"\nteacher_views = 3\nflip = "alternating"', "flip is for an even number of teacher_views"),
         ('teacher = "a"\nteacher_views = 4\ntrivial = true', "teacher_views is for crops and flips only"),
         (
             'teacher = "a"\nteacher_views = 4\ncutout = 8\nmixup = 0.2\njitter = 0.1\nerasing = 0.1\ncutmix = 1.0',
