@@ -88,6 +88,7 @@ def test_what_is_out_of_range_is_named(tmp_path: Path, key: str, value: str) -> 
         ({"mixup": "0.2", "batch_size": "1"}, "mixup is for batches of two images or more"),
         ({"cutmix": "1.0", "batch_size": "1"}, "cutmix is for batches of two images or more"),
         ({"swa_rate": "0.5"}, "swa_rate is for swa: set its number of epochs"),
+        ({"swa": "2", "swa_rate": "0.5"}, "swa_rate is for milestones: set them"),
         ({"swa": "1"}, "swa must average 2 to 4 epochs, got 1"),
         ({"swa": "5"}, "swa must average 2 to 4 epochs, got 5"),
         ({"data": "folder", "input_resize": "31"}, "input_resize 31 is smaller than input_size"),
