@@ -68,16 +68,17 @@ def compare_models(
     """
     options, settings = tune_settings(bundles[0], settings)
     a, b = (open_classifier(bundle, settings.engine, options) for bundle in bundles)
-    outcomes_a, outcomes_b = [], []
-    for done, (outcome_a, outcome_b) in enumerate(score_both(a, b, data, settings.batch_size), start=1):
-        outcomes_a.append(outcome_a)
-        outcomes_b.append(outcome_b)
+    outcomes = []
+    for done, pair in enumerate(score_both(a, b, data, settings.batch_size), start=1):
+        outcomes.append(pair)
         yield Progress("comparing", done, len(data.items))
-    blanks = (replace(blank_report(model, data), notes=data.notes) for model in (a, b))      # no calibration is shown
+    blanks = [blank_report(model, data) for model in (a, b)]
+    # No calibration is shown here.
+    blanks = [blank if blank.passed_on else replace(blank, notes=data.notes) for blank in blanks]
     blank_a, blank_b = (with_warnings(blank, bundle, data) for blank, bundle in zip(blanks, bundles, strict=True))
     if a.card.name == b.card.name:                 # the folders tell them apart
         blank_a, blank_b = replace(blank_a, model=names[0]), replace(blank_b, model=names[1])
-    report = compare_answers(outcomes_a, outcomes_b, (blank_a, blank_b), a.labels)
+    report = compare_answers((x for x, _ in outcomes), (y for _, y in outcomes), (blank_a, blank_b), a.labels)
     return Comparison(report, a.labels, {item.path: item for item in data.items}, a.card.preprocess)
 
 

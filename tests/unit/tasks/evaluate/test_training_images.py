@@ -18,7 +18,8 @@ from wideresnet.datasets.tar import TarMember
 from wideresnet.datasets.train_val_split import to_index
 from wideresnet.engines import open_engine
 from wideresnet.errors import DataError
-from wideresnet.records import EvalReport, Item
+from wideresnet.records import EvalReport, InferenceSettings, Item, follow
+from wideresnet.tasks.evaluate.comparison import compare_models
 from wideresnet.tasks.evaluate.evaluate import empty_report
 from wideresnet.tasks.evaluate.model import evaluate
 from wideresnet.tasks.evaluate.training_images import (
@@ -160,3 +161,12 @@ def test_a_cascade_knows_the_training_images_of_its_members(data: tuple[Labelled
     cascade = tiny_cascade(trained, last)
     assert training_warning(cascade, train.items)[0].startswith("wrn_16_2.tiny-cascade was trained on 10 of the 10")
     assert training_warning(cascade, val.items) == training_warning(tiny_cascade(), train.items) == ()
+
+
+def test_a_comparison_keeps_what_is_said_of_each_model(data: tuple[LabelledData, LabelledData]) -> None:
+    train, cascade = data[0], tiny_cascade()
+    assert cascade.card.cascade
+    card = replace(cascade.card, cascade=replace(cascade.card.cascade, n_choice=5, data_sha256=train.sha256))
+    bundles = tiny_members("one crop")[1], replace(cascade, card=card)
+    report = follow(compare_models(("a", "b"), bundles, train, InferenceSettings(batch_size=5))).report
+    assert (report.a.notes, report.b.notes) == ((), calibration_warning(card, train))
