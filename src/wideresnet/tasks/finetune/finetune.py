@@ -90,11 +90,9 @@ def run_finetune(
     if settings.mode == "probe" and (compute.cache or compute.device == "cuda"):
         option, work = ("--cache", "stores features, not images") if compute.cache else ("--device", "uses the CPU")
         raise ConfigError(f"{option} has no effect on a probe, which {work}", hint="leave it out")
-    if not find_shards(data):
-        check_outside(data, run, compute.cache)
     started = time.perf_counter()
     source = _as_trainable(source, settings)
-    split, test_set = _open_data(data, settings, test)
+    split, test_set = _open_data(data, settings, test, run, compute.cache)
     _write_inputs(run, source, split, settings)
     architecture = replace(network_of(source.card), classes=len(split.labels.names))
     if settings.mode == "probe":
@@ -129,8 +127,12 @@ def run_finetune(
     return report
 
 
-def _open_data(data: Path, settings: FinetuneSettings, test: Path | None) -> tuple[Split, LabelledData | None]:
-    """Open training and validation set, and the test set if there is one."""
+def _open_data(
+    data: Path, settings: FinetuneSettings, test: Path | None, *outputs: Path | None
+) -> tuple[Split, LabelledData | None]:
+    """Open training and validation set, and the test set if there is one; no ``outputs`` are among class folders."""
+    if not find_shards(data):
+        check_outside(data, *outputs)
     split = with_warnings(with_exif(open_split(data, settings.val_fraction, settings.seed, test), settings.exif))
     if not split.divided and settings.val_fraction != FinetuneSettings.model_fields["val_fraction"].default:
         raise ConfigError(f"--val-fraction has no effect: {data} is divided already", hint="leave it out")
