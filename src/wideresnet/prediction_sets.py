@@ -94,8 +94,8 @@ def check_coverage(card: ModelCard, coverage: float, name: str = "") -> None:
 def precision_notes(card: ModelCard, engine: EngineInfo) -> tuple[str, ...]:
     """Return a sentence if a calibrated model computes in bf16, or a cascade otherwise than where it was certified."""
     if card.cascade and (card.cascade.engine, card.cascade.precision) != (engine.runtime, engine.precision):
-        made, ran = f"{card.cascade.engine} {card.cascade.precision}", f"{engine.runtime} {engine.precision}"
-        return (f"certified in {made}: images near a threshold are answered otherwise in {ran}, without a guarantee",)
+        certified, runs = f"{card.cascade.engine} {card.cascade.precision}", f"{engine.runtime} {engine.precision}"
+        return (f"certified in {certified}: images near a threshold are answered otherwise in {runs}, not guaranteed",)
     sentence = "calibrated in f32: probabilities and sets in bf16 are close to it, and not guaranteed"
     return (sentence,) if card.uncertainty and engine.precision == "bf16" else ()
 

@@ -71,8 +71,9 @@ class ShardWorker:
         start = time.perf_counter()
         pending = ShardDone(shard.number, node=self.node, host=socket.gethostname(), engine=self.operation.engine)
         try:
-            if (own := __version__) != (asked := self.job.version):
-                raise ConfigError(f"wideresnet is {own} here, the command {asked}", "install the same on every node")
+            if self.job.version != __version__:
+                versions = f"wideresnet is {__version__} here, the command {self.job.version}"
+                raise ConfigError(versions, hint="install the same on every node")
             if store.has(part):                    # written before its node was lost
                 return replace(read_part(store, part)[0], node=self.node)
             attempt = 1 + _count_attempts(store, begun)

@@ -77,11 +77,11 @@ def _orientation_warning(data: LabelledData) -> tuple[str, ...]:
 
 def calibration_warning(card: ModelCard, data: LabelledData) -> tuple[str, ...]:
     """Return a sentence if ``data``, or the set that it is a part of, calibrated the model, or chose its rule."""
-    made = card.cascade or card.uncertainty
-    if made is None or made.data_sha256 != data.sha256:
+    record = card.cascade or card.uncertainty
+    if record is None or record.data_sha256 != data.sha256:
         return ()
     images = f"of the {len(data.full_set.items):,} images of {data.full_set.name}"
-    if isinstance(made, Cascade):
-        return (f"{made.n_choice:,} {images} chose the rule of {card.name}: its accuracy is slightly optimistic",)
-    count = f"{made.n_fit + made.n_scores:,} {images}"
+    if isinstance(record, Cascade):
+        return (f"{record.n_choice:,} {images} chose the rule of {card.name}: its accuracy is slightly optimistic",)
+    count = f"{record.n_fit + record.n_scores:,} {images}"
     return (f"{count} calibrated {card.name}: coverage and calibration error on them are slightly optimistic",)

@@ -59,9 +59,9 @@ def plan_training(
     # The largest first: its memory is reused by the others.
     kinds = sorted({_kind(recipe, first) for first, _ in _epoch_ranges(recipe)}, reverse=True)
     classes = len(data_set.labels.names)
-    kept = (lambda images: np.zeros((len(images), classes), np.float32)) if teacher else None      # takes no time
+    instant = (lambda images: np.zeros((len(images), classes), np.float32)) if teacher else None      # takes no time
     batches = {
-        (side, is_taught): _noise_batches(recipe, side, data_set, teacher if is_taught else kept, trainer.group)
+        (side, is_taught): _noise_batches(recipe, side, data_set, teacher if is_taught else instant, trainer.group)
         for side, is_taught in kinds
     }
     measured = {kind: _time_steps(trainer, batches[kind], seconds, clock) for kind in kinds}
