@@ -71,7 +71,7 @@ def _orientation_warning(data: LabelledData) -> tuple[str, ...]:
     """Return a sentence if EXIF turns photographs that are not turned here; a sample of the files is looked at."""
     files = [item.source for item in balanced_sample(data.items, SAMPLE) if isinstance(item.source, Path)]
     turned = sum(orientation(split_exif(first_bytes(file, HEAD))[1]) != UPRIGHT for file in files)
-    shown = f"{turned:,} of {len(files):,} images that were looked at are on their side: their EXIF orientation"
+    shown = f"{turned:,} of {len(files):,} images that were looked at are not stored upright: their EXIF orientation"
     return (f"{shown} is ignored, which 'wrn classify' applies",) if turned and data.exif == "ignore" else ()
 
 

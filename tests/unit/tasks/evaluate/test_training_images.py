@@ -97,7 +97,7 @@ def test_accuracy_on_training_images_is_called_that(model: Bundle, data: tuple[L
     assert training_warning(model, val.items) == ()
 
 
-def test_photographs_on_their_side_are_told(tmp_path: Path) -> None:
+def test_photographs_that_are_not_stored_upright_are_told(tmp_path: Path) -> None:
     """In PNG files nothing says so at the beginning; what is no file is passed over."""
     exif, bundle = Image.Exif(), tiny_bundle()
     exif[0x0112] = 6
@@ -108,7 +108,7 @@ def test_photographs_on_their_side_are_told(tmp_path: Path) -> None:
     data = LabelledData("photos", [*(Item(str(path), path, 0) for path in paths), Item("e", b"", 1)], 10)
     blank = EvalReport("tiny", "photos", None, 0, 0, 0)
     (warning,) = with_warnings(blank, bundle, data).notes
-    assert warning.startswith("1 of 5 images that were looked at are on their side: their EXIF orientation is ignored")
+    assert warning.startswith("1 of 5 images that were looked at are not stored upright: their EXIF orientation is ign")
     assert with_warnings(blank, bundle, replace(data, exif="transpose")).notes == ()
 
 
