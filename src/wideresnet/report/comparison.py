@@ -32,7 +32,6 @@ def to_text(report: ComparisonReport, labels: Labels) -> str:
     name_of = class_names(labels)
     low, high = (100 * end for end in report.interval95)
     flips = [_flip(flip, flip.path, name_of) for flip in report.flips[:FLIPS]]
-    more = len(report.flips) - len(flips)
     changes = _changes(report, name_of)
     blocks = [
         f"A: {_side(report.a)}\nB: {_side(report.b)}\n{_counts(report)}\n",
@@ -42,8 +41,9 @@ def to_text(report: ComparisonReport, labels: Labels) -> str:
         f"same answer for {percent(report.agreement, 2)}; only A is right: {report.only_a_correct:,}, only B:"
         f" {report.only_b_correct:,}",
         "\n" + text_table([CHANGE_HEADS, *changes], right={1, 2, 3, 4}) if changes else "",
+        f"… and {more:,} more; --format json lists all" if (more := len(report.changes) - len(changes)) else "",
         "\n" + text_table([FLIP_HEADS, *flips], right={4, 6}) if flips else "",
-        f"… and {more:,} more; --format json lists all" if more else "",
+        f"… and {more:,} more; --format json lists all" if (more := len(report.flips) - len(flips)) else "",
     ]
     return "\n".join(filter(None, blocks))
 
@@ -102,7 +102,7 @@ def to_html(report: ComparisonReport, labels: Labels, images: Mapping[str, bytes
             html.section("", html.tiles(_tiles(report)), html.facts([("A", report.a.model), ("B", report.b.model)])),
             html.section("", html.paragraph(_counts(report) + "."), measures, files),
             html.section("", html.paragraph(PAIRED)),
-            html.section("Classes that changed most", changes),
+            html.section("Classes that changed most", changes, _more(len(report.changes), CHANGES)),
             flip_section(report, labels, images),
             _missing("Only in A", report.only_a),
             _missing("Only in B", report.only_b),
@@ -203,8 +203,8 @@ def _missing(heading: str, paths: Sequence[str]) -> str:
     return html.section(heading, html.table(("image",), [(path,) for path in paths[:LISTED]]), _more(len(paths)))
 
 
-def _more(count: int) -> str:
-    return html.paragraph(f"… and {count - LISTED:,} more.") if count > LISTED else ""
+def _more(count: int, shown: int = LISTED) -> str:
+    return html.paragraph(f"… and {count - shown:,} more.") if count > shown else ""
 
 
 def _side_json(report: EvalReport) -> dict[str, Any]:

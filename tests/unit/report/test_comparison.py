@@ -55,6 +55,13 @@ def test_the_text_holds_both_accuracies_their_difference_and_the_first_flips() -
     assert any(re.fullmatch(r"A +val/cat/29.png +cat +cat +60.0 % +dog +79.0 %", row) for row in rows)
 
 
+def test_the_classes_that_are_not_shown_are_counted() -> None:
+    right, wrong = ([scored(f"{k}.png", k, k + more) for k in range(25)] for more in (0, 30))
+    report = compare_answers(right, wrong, BLANKS)
+    assert comparison.to_text(report, Labels(())).count("… and 5 more; --format json lists all") == 2
+    assert "… and 5 more. Images that only one got right" in words(report, Labels(()))
+
+
 def test_two_of_the_same_have_no_flips() -> None:
     shown = comparison.to_text(SAME, CIFAR)
     assert "difference +0.000 points" in shown
