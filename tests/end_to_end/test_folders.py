@@ -148,7 +148,8 @@ def test_an_empty_standard_input_is_an_error(wrn: Wrn, tiny: Path, more: tuple[s
         ("classify,", "PATHS"), ("classify,photos,", "PATHS"), ("embed,,-o,x.npy", "PATHS"),
         ("explain,,--report,x.html", "PATHS"), ("evaluate,", "DATA"), ("finetune,--data,,-o,x", "--data"),
         ("train,", "RECIPE"), ("compare,,b", "A"), ("data,imagenet,,-o,x", "SOURCES"), ("serve,-m,", "--model"),
-        ("classify,photos,-o,", "--output"), ("info,", "MODEL"),
+        ("classify,photos,-o,", "--output"), ("info,", "MODEL"), ("evaluate,photos,--shard,", "--shard"),
+        ("classify,photos,--ray,", "--ray"),
     ],
 )  # fmt: skip
 def test_an_empty_string_is_not_the_current_folder(wrn: Wrn, photos: Path, command: str, name: str) -> None:

@@ -32,7 +32,7 @@ class BenchOptions:
     ] = False
     engine: Annotated[str, typer.Option(help="One or several: openvino,onnxruntime,pytorch.")] = "openvino"
     precision: Annotated[
-        str, typer.Option(help="One or several: f32,bf16,int8. Empty: the precision that the model is stored in.")
+        str, typer.Option(help="One or several: f32,bf16,int8. Default: the precision that the model is stored in.")
     ] = ""
     batch: Annotated[str, typer.Option("--batch-size", help="Images per batch, one number or several: 1,8.")] = "8"
     streams: Annotated[str, typer.Option(help="Batches computed in parallel; 0: the engine decides.")] = "0"

@@ -31,11 +31,11 @@ def check_renamed(command: TyperCommand, arguments: list[str]) -> None:
 
 
 def check_empty(command: TyperCommand, context: Context, arguments: list[str]) -> None:
-    """Raise ConfigError for an empty string where the default is not one: a path of none is the current folder."""
+    """Raise ConfigError for an empty string: as a path it is the current folder, as a shard all images."""
     values = command.make_parser(context).parse_args([*arguments])[0] if arguments else {}
     for parameter in command.params:
         value = values.get(parameter.name, ())
-        if parameter.default != "" and "" in (value if isinstance(value, list | tuple) else [value]):
+        if "" in (value if isinstance(value, list | tuple) else [value]):
             name = max(parameter.opts, key=len)
             name = name if name.startswith("-") else name.upper()
             raise ConfigError(f"{name} is an empty string", hint="check the shell variable that stands there")
