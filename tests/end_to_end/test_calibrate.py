@@ -113,6 +113,13 @@ def test_what_qualifies_the_figures_is_said(wrn: Wrn, model: Path, pictures: Pat
     done = wrn("calibrate", "-m", model, "--data", pictures, "-o", "new", "--refuse", "10")
     assert done.code == 0, done.err
     assert re.match(r"warning: \d+ of the images measured are copies of others that fitted: ", done.err), done.err
+    for image in pictures.glob("*/copy of *.png"):
+        (Path("test") / image.parent.name).mkdir(parents=True, exist_ok=True)
+        Image.open(image).rotate(180).save(Path("test") / image.parent.name / image.name)
+        image.unlink()
+    Path("test/cat/notes.md").touch()
+    done = wrn("calibrate", "-m", model, "--data", pictures, "--test", "test", "-o", "new", "--refuse", "10")
+    assert f"passed over 1 file in {pictures}, test: 1 .md\n" in done.err
 
 
 def test_what_a_calibration_does_not_hold_for_drops_it_with_a_note(wrn: Wrn, model: Path, pictures: Path) -> None:

@@ -72,7 +72,7 @@ def calibrate(
     if page:
         save_text(page, calibration.to_html(report))
     print_record(report, calibration.to_json, calibration.to_text, format)
-    list_problems(report.notes, report.failures, report.skipped, data)
+    list_problems(report.notes, report.failures, report.skipped, ", ".join(map(str, filter(None, (data, test)))))
     if format == "table":
         say_next(("classify", "FILE", "-m", output, "--coverage", "95"), ("serve", "-m", output))
     raise typer.Exit(1 if report.failures else 0)
