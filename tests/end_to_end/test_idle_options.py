@@ -80,7 +80,6 @@ dataset: {path: photos, process_ops: [{type: Resize, size: 40}, {type: CenterCro
         ("bench --iterations 3 --seconds 3", "--seconds has no effect beside --iterations"),
         ("bench --engine onnxruntime --streams 2", "--streams has no effect without the engine openvino"),
         ("bench --engine pytorch --profile", "--profile has no effect without the engine openvino"),
-        ("bench --random-weights --activation silu", "--activation has no effect with --random-weights"),
         ("bench --tune --engine openvino", "--engine has no effect with --tune alone"),
         ("bench --tune --data photos --batch-size 4", "--data, --batch-size have no effect with --tune alone"),
         ("bench -m wrn_10_1 --random-weights --activation silu", "--activation has no effect beside --random-weights"),

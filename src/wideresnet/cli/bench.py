@@ -47,7 +47,6 @@ def bench(
     if len(settings.engines) == 1:
         check_engine(settings.engines[0])          # of several, those that are missing are left out
     _check(context, settings)
-    check_unused(context, options.random_weights, "with --random-weights, of which no file is read", *FACT_NAMES)
     check_targets(report, output)
     result = run_with_bar(measure(options.open_models(files.facts()), settings), "measuring", "steps")
     document = benchmark.to_json(result)
