@@ -19,7 +19,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wideresnet.bundle import Bundle
-from wideresnet.bundle.files import GRAPH
 from wideresnet.cluster.connect import Workers, exclude_nodes, has_node
 from wideresnet.cluster.listing import Listing
 from wideresnet.cluster.shards import Shard
@@ -91,7 +90,7 @@ def run_identity(job: BulkJob, bundle: Bundle, listing: Listing) -> RunIdentity:
     source = {"pictures": listing.images, "source": listing.sha256, "shards": len(listing.shards)}
     work, labels = type(job.operation).__name__.lower(), bundle.labels.digest
     settings = {"work": work, **job.operation.identity(), **source, "labels": labels}
-    return RunIdentity.of_model(bundle.card, settings, bundle.card.files.get(GRAPH, ""))
+    return RunIdentity.of_model(bundle.card, settings)
 
 
 def read_results(output: str, shards: Sequence[Shard]) -> tuple[list[ShardDone], list[Failure]]:

@@ -26,9 +26,9 @@ class RunIdentity:
     values: Mapping[str, Any]
 
     @classmethod
-    def of_model(cls, card: ModelCard, settings: Mapping[str, Any], graph: object = None) -> RunIdentity:
-        """Return the identity of a run of the model with ``card``; ``graph`` None: the hashes of its files."""
-        model = {"model": card.name, "graph": card.files if graph is None else graph, "weights": card.weights_sha256}
+    def of_model(cls, card: ModelCard, settings: Mapping[str, Any]) -> RunIdentity:
+        """Return the identity of a run of the model with ``card``, which has the hashes of its files."""
+        model = {"model": card.name, "graph": card.files, "weights": card.weights_sha256}
         calibration = {"calibration": card.uncertainty.digest} if card.uncertainty else {}
         return cls(model | calibration | {"preprocess": asdict(card.preprocess)} | dict(settings))
 

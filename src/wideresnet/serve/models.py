@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wideresnet.bundle import Bundle, with_alpha
-from wideresnet.bundle.files import GRAPH
 from wideresnet.classifier import Classifier
 from wideresnet.engines import EngineOptions
 from wideresnet.engines.cascade import CascadeEngine
@@ -82,8 +81,6 @@ def _open_classifier(model: str, settings: ServeSettings, log: Callable[[str], o
 
     bundle = load_bundle(ModelChoice(model, facts=settings.facts), lambda _done, _total: announce())
     bundle = with_alpha(bundle, settings.alpha)
-    # The card of a bundle that was built in memory has no hash yet.
-    bundle = replace(bundle, card=replace(bundle.card, files=bundle.card.files | {GRAPH: bundle.sha256}))
     options, batch = throughput_options(bundle, settings.precision, settings.threads)
     if settings.streams is not None:
         options = replace(options, streams=settings.streams)

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Literal
 
 from wideresnet.architectures import Activation, Architecture, Pool, Shortcut, get_architecture
 from wideresnet.bundle import Bundle, make_bundle, read_bundle, with_alpha
-from wideresnet.bundle.files import read_shipped
+from wideresnet.bundle.files import GRAPH, read_shipped
 from wideresnet.classifier import Classifier
 from wideresnet.datasets.labels import LABEL_LISTS, read_labels
 from wideresnet.datasets.labels.formats import read_label_file
@@ -180,6 +180,8 @@ def load_bundle(choice: ModelChoice, progress: Progress | None = None) -> Bundle
         from wideresnet.bundle.derive import with_normalisation  # imports onnx, which running a model does not need
 
         bundle = with_normalisation(bundle, choice.facts.normalise)
+    if bundle.card.files.get(GRAPH) != bundle.sha256:        # made or changed here: one file stands for many networks
+        bundle = replace(bundle, card=replace(bundle.card, files=bundle.card.files | {GRAPH: bundle.sha256}))
     return bundle if choice.labels is None else _with_labels(bundle, choice.labels)
 
 

@@ -19,7 +19,8 @@ from wideresnet.architectures import get_architecture
 from wideresnet.bundle import Bundle, read_bundle, write_bundle
 from wideresnet.datasets.labels import format_labels, read_labels
 from wideresnet.errors import BundleError, ConfigError, DownloadError, MissingExtra, WeightsError
-from wideresnet.records import FileFacts, Labels, ModelCard, Preprocess
+from wideresnet.records import FileFacts, InferenceSettings, Labels, ModelCard, Preprocess
+from wideresnet.tasks.classify.resumable import run_identity
 from wideresnet.tasks.load.load import AssumptionWarning, ModelChoice, load, load_bundle, open_classifier
 from wideresnet.tasks.load.resolve import DEFAULT_MODEL, EMBEDDED, WeightsFile, embedded_folder, resolve_model
 from wideresnet.tasks.load.weights_file import CARD_KEY, LABELS_KEY
@@ -158,6 +159,20 @@ def test_a_card_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
         save_tensors(path, tiny_tensors(TINY), {CARD_KEY: card})
         with pytest.raises(WeightsError, match="card inside"):
             load_bundle(ModelChoice(str(path)))
+
+
+def test_one_file_read_in_two_ways_is_two_models(tmp_path: Path) -> None:
+    """So that a run is not resumed, and shards do not add up, with another function or copy of the same file."""
+    live = tiny_tensors(TINY)
+    copies = {f"ema.{name}": array + 0 for name, array in live.items()} | {f"net.{k}": v for k, v in live.items()}
+    copies["ema.fc.bias"] = copies["ema.fc.bias"] + np.float32(0.5)
+    save_tensors(tmp_path / "a.safetensors", copies, {})
+    ways = (FileFacts(which="live"), FileFacts(which="ema"), FileFacts(which="live", variant={"activation": "silu"}))
+    bundles = [load_bundle(ModelChoice(str(tmp_path / "a.safetensors"), facts=facts)) for facts in ways]
+    assert len({bundle.card.weights_sha256 for bundle in bundles}) == 1
+    runs = [run_identity(open_classifier(bundle), InferenceSettings(), 5, ()).as_json() for bundle in bundles]
+    assert len({json.dumps(run) for run in runs}) == 3
+    assert [bundle.card.files["model.onnx"] for bundle in bundles] == [bundle.sha256 for bundle in bundles]
 
 
 def test_the_card_of_another_network_inside_a_file_is_an_error(tmp_path: Path) -> None:
