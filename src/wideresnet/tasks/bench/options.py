@@ -68,13 +68,12 @@ class BenchSettings:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "precisions", tuple(map(precision_name, self.precisions)))
-        for names, choices, kind in (
-            (self.measurements, get_args(Measurement), "measurement"),
-            (self.engines, ENGINES, "engine"),
-            (self.precisions, get_args(BenchPrecision), "precision"),
-        ):
-            for name in names:
+        kinds = {"measurement": get_args(Measurement), "engine": ENGINES, "precision": get_args(BenchPrecision)}
+        for kind, choices in kinds.items():
+            for name in getattr(self, f"{kind}s"):
                 check_choice(kind, name, choices)
+        if not all((self.engines, self.batches, self.streams, self.threads, self.measurements or self.tune)):
+            raise ConfigError("nothing is measured: a list of settings is empty", hint="leave it out")
         if min(self.batches) < 1 or min(*self.streams, *self.threads, self.iterations) < 0:
             raise ConfigError("a batch is at least 1; streams, threads and iterations are at least 0")
         if self.rounds < 1 or not 0 < self.seconds < math.inf:

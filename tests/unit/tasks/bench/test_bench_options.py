@@ -41,6 +41,8 @@ def test_latency_is_of_one_image_in_one_stream_and_also_from_a_file_where_there_
         ({"batches": (0,)}, "a batch is at least 1"),
         ({"threads": (-1,)}, "at least 0"),
         ({"seconds": 0.0}, "more than 0"),
+        ({"seconds": float("inf")}, "and finite"),
+        *(({name: ()}, "nothing is measured") for name in ("measurements", "engines", "batches", "streams", "threads")),
         ({"measurements": ("end-to-end",)}, "measured on image files"),
     ],
 )
