@@ -42,9 +42,8 @@ class Bundle:
 
     @cached_property
     def sha256(self) -> str:
-        """SHA-256 of the graph, lower-case hex; of a cascade that of its members' hashes and its rule."""
-        rule = repr((cascade.point, [m.temperature for m in cascade.members])) if (cascade := self.card.cascade) else ""
-        return hashlib.sha256(self.graph + "".join([*(m.sha256 for m in self.members), rule]).encode()).hexdigest()
+        """SHA-256 of the graph, lower-case hex; of a cascade that of its members' hashes."""
+        return hashlib.sha256(self.graph + "".join(member.sha256 for member in self.members).encode()).hexdigest()
 
     @property
     def facts(self) -> dict[str, object]:

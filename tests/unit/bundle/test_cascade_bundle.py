@@ -39,16 +39,6 @@ def test_a_cascade_reads_back_as_it_was_written_and_its_members_are_bundles(casc
     np.testing.assert_array_equal(open_engine(again)(tiny_images(5, 32)), open_engine(cascade)(tiny_images(5, 32)))
 
 
-def test_the_same_members_with_another_rule_are_another_model(cascade: Bundle, tmp_path: Path) -> None:
-    """So that no run is resumed with other thresholds than it began with."""
-    other = tiny_cascade(*cascade.members, thresholds=(0.6,))
-    assert tiny_cascade(*cascade.members).sha256 == cascade.sha256 != other.sha256
-    for number, made in enumerate((cascade, other)):
-        write_bundle(tmp_path / str(number), made)
-    hashes = [load_bundle(ModelChoice(str(tmp_path / name))).card.files["model.onnx"] for name in ("0", "1")]
-    assert hashes == [cascade.sha256, other.sha256]
-
-
 def test_a_cascade_replaces_a_bundle_and_is_replaced_by_one(cascade: Bundle, tmp_path: Path) -> None:
     for bundle in (tiny_bundle(), cascade, tiny_bundle()):
         write_bundle(tmp_path / "c", bundle)
