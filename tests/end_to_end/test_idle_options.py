@@ -82,7 +82,6 @@ dataset: {path: photos, process_ops: [{type: Resize, size: 40}, {type: CenterCro
         ("bench --engine pytorch --profile", "--profile has no effect without the engine openvino"),
         ("bench --tune --engine openvino", "--engine has no effect with --tune alone"),
         ("bench --tune --data photos --batch-size 4", "--data, --batch-size have no effect with --tune alone"),
-        ("bench -m wrn_10_1 --random-weights --activation silu", "--activation has no effect beside --random-weights"),
         ("identify tiny/model.onnx --images photos --normalise unit --shortcut raw", "--normalise, --shortcut have"),
         ("bench -m tiny -m tiny", "two of the models have the same name"),
         # The service.

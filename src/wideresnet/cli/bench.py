@@ -43,7 +43,6 @@ def bench(
     from wideresnet.tasks.bench.run import bench as measure
 
     settings = options.settings()
-    check_unused(context, options.random_weights, "beside --random-weights", *FACT_NAMES)
     if len(settings.engines) == 1:
         check_engine(settings.engines[0])          # of several, those that are missing are left out
     _check(context, settings)

@@ -38,6 +38,8 @@ def bench(bundles: Sequence[Bundle], settings: BenchSettings) -> Generator[Progr
     machine = machine_facts()                      # before anything loads the machine
     if len({bundle.card.name for bundle in bundles}) < len(bundles):
         raise ConfigError("two of the models have the same name", hint="measure them one by one")
+    for bundle in bundles if settings.profile or settings.tune else ():
+        bundle.check_single()
     with TemporaryDirectory(prefix="wrn-bench-") as name:
         fixtures = Fixtures(settings, bundles, Path(name))
         selected = fixtures.entries()

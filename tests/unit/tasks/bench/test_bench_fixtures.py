@@ -6,11 +6,12 @@ import json
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
-from fakes import FakeEngine, tiny_bundle
+from fakes import FakeEngine, tiny_bundle, tiny_cascade
 from wideresnet.bundle import Bundle, read_bundle
 from wideresnet.errors import ConfigError, EngineError, ImageError
 from wideresnet.records import Item
@@ -127,6 +128,13 @@ def test_two_models_of_one_name_are_refused(tmp_path: Path) -> None:
     """Rows go by the name: those of the second would be the first's."""
     with pytest.raises(ConfigError, match="the same name"):
         next(run.bench([tiny_bundle(), tiny_bundle()], BenchSettings()))
+
+
+@pytest.mark.parametrize("settings", [{"profile": True}, {"tune": True, "measurements": ()}])
+def test_a_cascade_has_no_profile_and_no_tuning_of_its_own(settings: dict[str, Any]) -> None:
+    """Refused before anything is measured, not after minutes."""
+    with pytest.raises(ConfigError, match="is a cascade of 2 networks"):
+        next(run.bench([tiny_cascade()], BenchSettings(**settings)))
 
 
 def test_the_peak_is_that_of_all_threads_that_take_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
