@@ -140,7 +140,7 @@ def _layer_tensors(layer: Layer, module: Module | None, before: Module | None, r
                 return {**values, "num_batches_tracked": counter}
             values["running_mean"] = values["running_mean"] - shift
             if name := module.tensors.get("num_batches_tracked"):
-                counter = np.asarray(reader.read(name), np.int64).reshape(())
+                counter = np.asarray(reader.read(name).max(initial=0), np.int64)     # of any shape, also of shards
             return {**values, "num_batches_tracked": counter}
 
 

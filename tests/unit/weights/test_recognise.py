@@ -266,6 +266,13 @@ def test_our_own_names_stay() -> None:
         assert all(ours == theirs for ours, theirs in network.used.items())
 
 
+@pytest.mark.parametrize(("shape", "count"), [((), 3), ((1,), 3), ((2,), 3), ((0,), 0)])
+def test_a_counter_has_any_shape(shape: tuple[int, ...], count: int) -> None:
+    counters = {name: np.full(shape, 3, np.int64) for name in filled(WRN) if name.endswith("num_batches_tracked")}
+    result = found(filled(WRN) | counters)
+    assert {result.tensors[name].item() for name in counters} == {count}
+
+
 def test_missing_counters_become_zero_and_float_types_float32() -> None:
     tensors = {key: array.astype(np.float64) for key, array in filled(WRN).items() if "num_batches" not in key}
     network = found(tensors)
