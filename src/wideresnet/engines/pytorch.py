@@ -13,7 +13,7 @@ from onnx.reference import ReferenceEvaluator
 from torch.utils.hooks import RemovableHandle
 
 from wideresnet.architectures import Architecture
-from wideresnet.engines.base import EngineOptions, check_batch, check_process
+from wideresnet.engines.base import EngineOptions, OutputsEngine, check_batch, check_process
 from wideresnet.graph import read_graph
 from wideresnet.graph.calibrated import SCORE, known_score_graph
 from wideresnet.graph.outputs import FEATURES, MAP, margin_of, parse_graph, temperature_of
@@ -25,7 +25,7 @@ from wideresnet.records import EngineInfo, Preprocess
 _PROCESS = os.getpid()                             # where torch's threads are
 
 
-class PyTorchEngine:
+class PyTorchEngine(OutputsEngine):
     """The torch module of an architecture, with the weights read back out of a float graph."""
 
     def __init__(
@@ -44,10 +44,6 @@ class PyTorchEngine:
         threads = options.threads or available_cpus()
         self.info = EngineInfo("pytorch", torch.__version__, "CPU", options.precision, threads)
 
-    def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """See ``Engine``."""
-        return self._scale(self._run(batch))
-
     def _scale(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         return self._margin.scale(logits) if self._margin else logits
 
@@ -63,10 +59,6 @@ class PyTorchEngine:
         with torch.autocast("cpu", torch.bfloat16, enabled=self._bf16):
             logits: torch.Tensor = self._model((x - self._mean) / self._std)
         return (logits.float() / self._temperature).numpy()
-
-    def stream(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
-        """See ``Engine``; one after the other."""
-        return map(self, batches)
 
     def outputs(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[list[NDArray[np.float32]]]:
         """See ``OutputsEngine``; by forward hooks, one after the other."""

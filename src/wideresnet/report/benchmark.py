@@ -7,12 +7,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
-from pydantic_core import from_json
-from pydantic_core import to_json as as_json
-
 from wideresnet.records import BenchReport, BenchRow, Profile, Tuning
 from wideresnet.report.escape import json_text
-from wideresnet.report.formats import busy_text, filled, grouped_table, text_table
+from wideresnet.report.formats import busy_text, filled, grouped_table, plain, text_table
 from wideresnet.report.html import page as html
 from wideresnet.report.html.page import number
 
@@ -54,7 +51,7 @@ def to_text(report: BenchReport) -> str:
 
 def to_json(report: BenchReport) -> dict[str, Any]:
     """Return JSON values with stable names. Values not measured are null; ``peak`` is in G operations a second."""
-    return {"schema": 1, **from_json(as_json(report, inf_nan_mode="null"))}
+    return {"schema": 1, **plain(report)}
 
 
 def to_html(report: BenchReport) -> str:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import shlex
 import textwrap
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, is_dataclass
 from itertools import islice
 from typing import Any
-
-from pydantic_core import to_jsonable_python
 
 from wideresnet.records import RGB, EngineInfo, PassedOn
 from wideresnet.report.escape import printable
@@ -72,7 +71,17 @@ def busy_text(machine: Mapping[str, object]) -> str:
 
 def pick(record: Any, *names: str) -> dict[str, Any]:
     """Return attributes of a record as JSON values, records in them as objects and tuples as lists."""
-    return {name: to_jsonable_python(getattr(record, name)) for name in names}
+    return {name: plain(getattr(record, name)) for name in names}
+
+
+def plain(value: Any) -> Any:
+    """Return a JSON value: records as objects, tuples as lists, and null for nan, which JSON does not have."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return list(map(plain, value))
+    is_nan = isinstance(value, float) and value != value
+    return plain(asdict(value)) if is_dataclass(value) and not isinstance(value, type) else None if is_nan else value
 
 
 def pick_percent(record: Any, *names: str) -> dict[str, Any]:
