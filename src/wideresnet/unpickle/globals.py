@@ -97,9 +97,9 @@ def _list(items: Any = ()) -> list[Any]:
 
 BUILDERS: Final[dict[str, Callable[..., Any]]] = {
     **dict.fromkeys(("torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2"), _tensor),
-    **dict.fromkeys(("torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_with_state"), _first),
-    # Of arrays.
-    **dict.fromkeys(("torch._utils._rebuild_xla_tensor", "torch._utils._rebuild_device_tensor_from_numpy"), _first),
+    # "xla_tensor" and "numpy" are of arrays.
+    **{f"torch._utils._rebuild_{kind}": _first for kind in ("parameter", "parameter_with_state", "xla_tensor")},
+    **{f"torch._utils._rebuild_device_tensor_from_{kind}": _first for kind in ("numpy", "cpu_tensor")},
     **dict.fromkeys(("torch.autograd.variable.Variable", "torch.nn.parameter.Parameter"), _first),
     "torch._tensor._rebuild_from_type_v2": _subclass,
     **dict.fromkeys(("collections.OrderedDict", "collections.Counter", "collections.defaultdict"), _dict),

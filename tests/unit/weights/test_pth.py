@@ -57,6 +57,27 @@ def test_every_layout_and_type_of_tensor_reads_back(tmp_path, zipped):
 
 
 @both_formats
+@pytest.mark.parametrize(
+    ("function", "convert"),
+    [
+        ("_rebuild_device_tensor_from_cpu_tensor", lambda tensor: tensor),
+        ("_rebuild_device_tensor_from_numpy", torch.Tensor.numpy),
+        ("_rebuild_xla_tensor", torch.Tensor.numpy),
+    ],
+)
+def test_tensors_of_tpus_read_back(tmp_path, zipped, function, convert):
+    """They are written as tensors or arrays of the CPU, and the device to bring them to."""
+
+    class OnTpu:
+        def __reduce__(self):
+            values = convert(torch.arange(6.0).view(2, 3))
+            return getattr(torch._utils, function), (values, torch.float32, "xla:0", False)
+
+    arrays = read_tensors(save(tmp_path / "w.pth", {"conv1.weight": OnTpu()}, zipped))
+    np.testing.assert_array_equal(arrays["conv1.weight"], np.arange(6, dtype=np.float32).reshape(2, 3))
+
+
+@both_formats
 def test_a_module_s_state_dict_keeps_its_order(tmp_path, zipped):
     module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, bias=False), torch.nn.BatchNorm2d(4))
     arrays = read_tensors(save(tmp_path / "w.pth", module.state_dict(), zipped))
