@@ -108,7 +108,7 @@ def describe_weights(weights: Weights) -> ModelInfo:
 
 def _describe_architecture(architecture: Architecture, preprocess: Preprocess | None = None) -> ModelInfo:
     preprocess = preprocess or usual_preprocess(architecture)
-    paper = PAPER.get(architecture.name)
+    paper = PAPER.get(architecture.name) if architecture.classes == 1000 else None      # its figures are of ImageNet
     return ModelInfo(
         name=architecture.name, architecture=architecture.name, classes=architecture.classes, preprocess=preprocess,
         parameters=architecture.parameters(), macs=architecture.macs(preprocess.crop),

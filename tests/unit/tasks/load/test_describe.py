@@ -46,6 +46,12 @@ def test_an_architecture_is_to_train(name: str) -> None:
     assert describe(name, classes=100).parameters == 36_536_884
 
 
+@pytest.mark.parametrize("name", ["wrn_imagenet_18_2", "wide_resnet50_2"])
+def test_what_was_published_of_imagenet_is_not_said_of_other_classes(name: str) -> None:
+    assert describe(name).published
+    assert describe(name, classes=10).published == ()
+
+
 def test_a_bare_name_becomes_its_documented_default() -> None:
     assert describe("wide_resnet50_2").name == "wide_resnet50_2.tv2_in1k"
 
