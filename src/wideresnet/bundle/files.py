@@ -28,8 +28,8 @@ def is_bundle(path: Path) -> bool:
 def write_bundle(folder: Path, bundle: Bundle) -> ModelCard:
     """Write ``bundle`` as ``folder``, in one move; an older bundle there is replaced.
 
-    Returns the card as written, with the hashes of the files. Raises BundleError when ``folder`` is
-    neither a bundle nor an empty folder, and when writing fails.
+    Returns the card as written, with the hashes of the files. Raises BundleError when ``folder`` has
+    other files than those of a bundle, which would be lost, and when writing fails.
     """
     check_target(folder)
     card, contents = _contents(bundle)
@@ -56,15 +56,16 @@ def _contents(bundle: Bundle) -> tuple[ModelCard, dict[str, bytes]]:
 
 
 def check_target(folder: Path, *models: str | Path | None) -> None:
-    """Raise BundleError where ``folder`` is neither a bundle nor an empty folder, ConfigError as ``check_folder``.
+    """Raise BundleError where ``folder`` has other files than those of a bundle, ConfigError as ``check_folder``.
 
     ConfigError too if one of the ``models`` to read, names or paths, is in it.
     """
     for model in (Path(name) for name in models if name):
         if model.exists() and folder.resolve() in (model.resolve(), *model.resolve().parents):
             raise ConfigError(f"{folder} would overwrite the model that it is made from", "name another with -o")
-    if folder.exists() and not is_bundle(folder) and (not folder.is_dir() or any(folder.iterdir())):
-        raise BundleError(f"{folder} is there already and is no bundle", hint="name another folder with -o")
+    own, hint = {GRAPH, CARD, LABELS, MEMBERS} if is_bundle(folder) else set[str](), "name another folder with -o"
+    if folder.exists() and (not folder.is_dir() or {path.name for path in folder.iterdir()} - own):
+        raise BundleError(f"{folder} is there already and is no bundle, or has other files", hint)
     check_folder(folder)
 
 

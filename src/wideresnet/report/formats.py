@@ -80,8 +80,8 @@ def plain(value: Any) -> Any:
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return list(map(plain, value))
-    is_nan = isinstance(value, float) and value != value
-    return plain(asdict(value)) if is_dataclass(value) and not isinstance(value, type) else None if is_nan else value
+    is_record = is_dataclass(value) and not isinstance(value, type)
+    return plain(asdict(value)) if is_record else None if value != value else value
 
 
 def pick_percent(record: Any, *names: str) -> dict[str, Any]:

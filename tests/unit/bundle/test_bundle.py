@@ -74,11 +74,21 @@ def test_the_card_holds_the_hash_of_every_other_file(bundle, tmp_path):
 
 def test_an_older_bundle_is_replaced_whole(bundle, tmp_path):
     write_bundle(tmp_path / "b", bundle)
-    (tmp_path / "b" / "left over").write_text("of the old one")
     write_bundle(tmp_path / "b", replace(bundle, card=replace(bundle.card, name="newer")))
     assert read_bundle(tmp_path / "b").card.name == "newer"
     assert [path.name for path in tmp_path.iterdir()] == ["b"]
     assert sorted(path.name for path in (tmp_path / "b").iterdir()) == ["card.json", "labels.txt", "model.onnx"]
+
+
+@pytest.mark.parametrize("name", ["README.md", ".git/config"])
+def test_files_beside_a_bundle_are_not_lost(bundle, tmp_path, name):
+    write_bundle(tmp_path / "b", bundle)
+    (tmp_path / "b" / name).parent.mkdir(exist_ok=True)
+    (tmp_path / "b" / name).write_text("by hand")
+    with pytest.raises(BundleError, match="is no bundle, or has other files"):
+        write_bundle(tmp_path / "b", replace(bundle, card=replace(bundle.card, name="newer")))
+    assert (tmp_path / "b" / name).read_text() == "by hand"
+    assert read_bundle(tmp_path / "b").card.name == bundle.card.name
 
 
 def test_an_empty_folder_becomes_the_bundle(bundle, tmp_path):

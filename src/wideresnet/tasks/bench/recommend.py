@@ -91,18 +91,17 @@ def read_rows(benchmark: Path) -> list[dict[str, Any]]:
 
 
 def _choices(weights: Weights, peak: Peak, rows: Sequence[dict[str, Any]]) -> Iterator[Choice]:
-    macs = get_architecture(weights.architecture).macs(weights.preprocess.crop)
-    published = weights.published[0]
+    crop, published = weights.preprocess.crop, weights.published[0]
+    macs = get_architecture(weights.architecture).macs(crop)
     for precision in PRECISIONS:
         if (limit := getattr(peak, precision)) is None:
             continue
         mine = [row for row in rows if row["precision"] == precision and row["model"].startswith(weights.architecture)]
-        named = [row for row in mine if row["model"].removesuffix("-int8") == weights.name]
-        exact = [row for row in named if row.get("pixels") in (None, weights.preprocess.crop)]
+        exact = [r for r in mine if (r["model"].removesuffix("-int8"), r.get("pixels", crop)) == (weights.name, crop)]
         rates = {kind: _rate(kind, exact, mine, 1e9 * limit / (2 * macs)) for kind in ("engine", "latency")}
         yield Choice(
             name=weights.name,
-            pixels=weights.preprocess.crop,
+            pixels=crop,
             precision=precision,
             top1=published.top1 - (INT8_LOSS if precision == "int8" else 0.0),
             images_per_s=rates["engine"][0],
