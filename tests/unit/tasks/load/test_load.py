@@ -98,7 +98,9 @@ def test_the_model_inside_the_package_is_the_default() -> None:
 
 @pytest.mark.parametrize("name", EMBEDDED)
 def test_embedded_models_are_sound(name: str) -> None:
-    assert read_bundle(embedded_folder(name)).card == load_bundle(ModelChoice(name)).card
+    bundle = load_bundle(ModelChoice(name))
+    stored = read_bundle(embedded_folder(name)).card
+    assert replace(stored, files=stored.files | {"model.onnx": bundle.sha256}) == bundle.card
 
 
 def test_the_networks_of_the_embedded_cascade_lie_beside_it(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def test_every_variant_comes_back_without_assumptions(tmp_path: Path, variant: d
     bundle = load_again(tmp_path / "first.safetensors", bundle)           # its graph now normalises as its card says
     second = load_again(tmp_path / "second.safetensors", bundle)
     assert np.abs(answers(second) - answers(bundle)).max() <= 1e-5
-    ours = ("weights_sha256", "weights_source", "made_with")
+    ours = ("weights_sha256", "weights_source", "made_with", "files")
     assert {key: value for key, value in vars(second.card).items() if key not in ours} == {
         key: value for key, value in vars(card).items() if key not in ours
     }
