@@ -9,7 +9,7 @@ import typer
 
 from wideresnet.cli.bench_options import BenchOptions
 from wideresnet.cli.checks import check_engine, check_unused
-from wideresnet.cli.groups import FACT_NAMES, FileOptions, with_groups
+from wideresnet.cli.groups import FileOptions, with_groups
 from wideresnet.cli.options import Format, InferenceDevice
 from wideresnet.cli.output import check_targets, say_skipped
 from wideresnet.cli.progress import run_with_bar
