@@ -83,6 +83,7 @@ dataset: {path: photos, process_ops: [{type: Resize, size: 40}, {type: CenterCro
         ("bench --tune --engine openvino", "--engine has no effect with --tune alone"),
         ("bench --tune --data photos --batch-size 4", "--data, --batch-size have no effect with --tune alone"),
         ("identify tiny/model.onnx --images photos --normalise unit --shortcut raw", "--normalise, --shortcut have"),
+        ("bench --random-weights --activation silu", "--activation has no effect with --random-weights"),
         ("bench -m tiny -m tiny", "two of the models have the same name"),
         # The service.
         ("serve --shadow-fraction 0.5", "--shadow-fraction has no effect without --shadow"),

@@ -9,7 +9,7 @@ import typer
 
 from wideresnet.cli.bench_options import BenchOptions
 from wideresnet.cli.checks import check_engine, check_unused
-from wideresnet.cli.groups import FileOptions, with_groups
+from wideresnet.cli.groups import FACT_NAMES, FileOptions, with_groups
 from wideresnet.cli.options import Format, InferenceDevice
 from wideresnet.cli.output import check_targets, say_skipped
 from wideresnet.cli.progress import run_with_bar
@@ -43,6 +43,7 @@ def bench(
     from wideresnet.tasks.bench.run import bench as measure
 
     settings = options.settings()
+    check_unused(context, options.random_weights, "with --random-weights, of which no file is read", *FACT_NAMES)
     if len(settings.engines) == 1:
         check_engine(settings.engines[0])          # of several, those that are missing are left out
     _check(context, settings)
