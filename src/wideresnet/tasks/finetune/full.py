@@ -13,7 +13,7 @@ from wideresnet.architectures import Architecture
 from wideresnet.bundle import Bundle
 from wideresnet.bundle.derive import read_weights
 from wideresnet.datasets.splits import FolderArrays, Split, decode_split
-from wideresnet.errors import needs_extra
+from wideresnet.errors import ConfigError, needs_extra
 from wideresnet.machine import available_cpus
 from wideresnet.output.atomic import save_text
 from wideresnet.records import Images, Preprocess, Progress
@@ -48,6 +48,9 @@ def run_full(
     """
     spec, group = source.card.preprocess, Group(device=find_device(compute.device))
     check_group(group, 1)
+    if "stage_rate" in settings.recipe and settings.recipe.get("frozen", 0) >= len(architecture.stages):
+        problem = f"stage_rate has no effect: frozen = {settings.recipe['frozen']} leaves one stage at most"
+        raise ConfigError(problem, hint="leave it out, or freeze fewer groups")
     yield Progress("reading images", 0, 0)
     recipe, arrays = yield from _decode(settings, architecture, split, spec, compute.cache)
     saved = load_checkpoint(run, recipe)

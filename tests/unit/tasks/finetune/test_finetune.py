@@ -174,6 +174,15 @@ def test_an_average_of_the_last_epochs_is_one_of_all_that_were_asked_for(pets: P
     assert report.chosen.startswith("val chose epoch 4 of 4: ")
 
 
+@pytest.mark.parametrize("frozen", [3, 5])
+def test_a_rate_by_stage_is_for_several_stages(pets: Path, tmp_path: Path, frozen: int) -> None:
+    """A network of the paper has three; the default of the rate stands for any number."""
+    recipe = {**FULL.recipe, "epochs": 1, "frozen": frozen}
+    with pytest.raises(ConfigError, match=f"stage_rate has no effect: frozen = {frozen} leaves one stage at most"):
+        finish(pets, tmp_path / "run", FULL.model_copy(update={"recipe": recipe | {"stage_rate": 0.5}}))
+    assert finish(pets, tmp_path / "other", FULL.model_copy(update={"recipe": recipe})).log
+
+
 def test_weights_from_before_the_average_are_called_so() -> None:
     recipe = make_recipe(FULL.model_copy(update={"recipe": {"epochs": 4, "swa": 2}}), "wrn_10_1", Preprocess(32, 32), 9)
     for best, words in ((2, "3 of 4, before swa averaged weights: "), (3, "4 of 4: ")):
