@@ -146,8 +146,8 @@ def test_an_unknown_setting_is_refused_with_a_suggestion(wrn: Wrn, pets: Path) -
 
 
 def test_seeds_have_a_folder_each_and_one_report(wrn: Wrn, pets: Path) -> None:
-    command = "train", "pets.toml", "--data", "pets", "--set", "seed=4", "--set", "epochs=2"
-    alone = wrn(*command, "-o", "alone", "--set", "seed=5", "--format", "json")
+    plain = "train", "pets.toml", "--data", "pets", "--set", "epochs=2"
+    alone, command = wrn(*plain, "-o", "alone", "--set", "seed=5", "--format", "json"), (*plain, "--set", "seed=4")
     done = wrn(*command, "--seeds", "2", "--format", "json")
     assert (done.code, done.err) == (0, "")
     runs = [(run["seed"], run["run"]) for run in done.json["runs"]]
@@ -174,7 +174,7 @@ def test_seeds_have_a_folder_each_and_one_report(wrn: Wrn, pets: Path) -> None:
         (("--seeds", "2", "--set", "seed=4294967295"), "the last seed would be 4294967296"),
         (("--set", "seed=4294967296"), "seed: Input should be less than 4294967296"),
     ):
-        refused = wrn(*command, *arguments)
+        refused = wrn(*(plain if "seed=" in str(arguments) else command), *arguments)
         assert (refused.code, reason in refused.err) == (2, True), refused.err
 
 
