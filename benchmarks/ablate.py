@@ -72,7 +72,7 @@ def read_lines(args: argparse.Namespace) -> list[Line]:
         if no_tables := [name for name, table in content.items() if not isinstance(table, dict) or not table]:
             raise ConfigError(f"{args.settings}: no settings in {no_tables[0]}", hint="write [NAME], then key = value")
         named |= {name: {key: json.dumps(value) for key, value in table.items()} for name, table in content.items()}
-    named |= {text: parse_changes(text.split()) for text in args.tried}
+    named |= {text: parse_changes(text.split(), {}) for text in args.tried}
     lines = []
     for name, changes in named.items():
         folder = args.runs / re.sub(r"[^\w.=-]+", "_", name)
