@@ -130,7 +130,7 @@ class ModelWorker:
         job = Job(item, images, permit, postprocess, loop.create_future(), started, first, turn)
         permit.acquire(images)
         if not first and self._is_quick(item):
-            self._ready += self._read_pixels(job, self._images.read)
+            self._ready += self._read_pixels(job, self._images.read, quick=True)
             loop.call_soon(self._queue_ready)
             return job.future
         try:
@@ -146,7 +146,7 @@ class ModelWorker:
         if not isinstance(item, bytes) or not self._has_small_crops or len(item) > SMALL:
             return not isinstance(item, bytes)
         with suppress(ImageError):                 # for the thread that decodes it
-            return workload(item) <= SMALL
+            return (work := workload(item)) <= SMALL and not is_slow(work, self._limits)
         return False
 
     def _queue_ready(self) -> None:
@@ -161,15 +161,15 @@ class ModelWorker:
     def _decode_slow(self, job: Job[Any]) -> None:
         self._queue(job.member, self._read_pixels(job, self._images.read_in_process))
 
-    def _read_pixels(self, job: Job[Any], read: Callable[[bytes], Crops]) -> list[Decoded]:
-        """Return the job with its pixels, or nothing where it has failed or was set aside."""
+    def _read_pixels(self, job: Job[Any], read: Callable[[bytes], Crops], *, quick: bool = False) -> list[Decoded]:
+        """Return the job with its pixels, or nothing where it has failed or, not ``quick``, was set aside."""
         try:
             job.end_stage("wait", time.perf_counter())
             if job.permit.context.cancelled:
                 raise TimeoutError
             pixels = job.item
             if isinstance(pixels, bytes):
-                if not (job.slow_bytes or job.crops) and is_slow(workload(pixels), self._limits):
+                if not (quick or job.slow_bytes or job.crops) and is_slow(workload(pixels), self._limits):
                     job.future.get_loop().call_soon_threadsafe(self._set_aside, job)
                     return []
                 job.crops = job.crops or read(pixels)

@@ -1,4 +1,4 @@
-"""What qualifies the figures on a data set: images of the training or calibration, and images that do not fit."""
+"""Warnings of an evaluation: its images trained or calibrated the model, or are unlike those that it expects."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from wideresnet.records import Cascade, EvalReport, Item, ModelCard
 from wideresnet.tasks.load.check_statistics import statistics_warning
 
 SAMPLE, HEAD = 256, 2**16                          # files, and bytes of each, that are looked at for an orientation
+
 
 def run_indices(bundle: Bundle) -> tuple[Path, Path] | None:
     """Return train.csv and val.csv of the run folder that ``bundle`` is in; None if it is in no folder of its run."""
@@ -62,17 +63,18 @@ def training_warning(bundle: Bundle, items: Sequence[Item]) -> tuple[str, ...]:
 
 
 def with_warnings(blank: EvalReport, bundle: Bundle, data: LabelledData) -> EvalReport:
-    """Return an empty report on ``data`` with warnings: see ``training_warning`` and the other two."""
+    """Return an empty report on ``data`` with warnings of training images, normalisation and EXIF orientations."""
     fit = *statistics_warning(bundle, data.items, data.exif), *_orientation_warning(data)
     return replace(blank, notes=(*blank.notes, *training_warning(bundle, data.items), *fit))
 
 
 def _orientation_warning(data: LabelledData) -> tuple[str, ...]:
     """Return a sentence if EXIF turns photographs that are not turned here; a sample of the files is looked at."""
-    files = [item.source for item in balanced_sample(data.items, SAMPLE) if isinstance(item.source, Path)]
+    items = balanced_sample(data.items, SAMPLE) if data.exif == "ignore" else []
+    files = [item.source for item in items if isinstance(item.source, Path)]
     turned = sum(orientation(split_exif(first_bytes(file, HEAD))[1]) != UPRIGHT for file in files)
     shown = f"{turned:,} of {len(files):,} images that were looked at are not stored upright: their EXIF orientation"
-    return (f"{shown} is ignored, which 'wrn classify' applies",) if turned and data.exif == "ignore" else ()
+    return (f"{shown} is ignored, which 'wrn classify' applies",) if turned else ()
 
 
 def calibration_warning(card: ModelCard, data: LabelledData) -> tuple[str, ...]:
