@@ -25,9 +25,10 @@ from wideresnet.images.files import NameFilter, image_endings
 from wideresnet.records import EncodedImage, Skipped
 
 MAX_FILES = 10_000_000
-MAX_HEADER_BYTES = 2**20                           # of one header with its long names
+MAX_HEADER_BYTES, MAX_LABEL_BYTES = 2**20, 2**20   # of one header with its long names; of a .cls or .json
 MAX_UNPACKED, MAX_RATIO = 2**29, 32                # of a compressed archive: bytes, and times its own bytes
-MAX_LABEL_BYTES = 2**20                            # of a .cls or .json
+# The first bytes of compressed files, and tarfile's names. It would try to read a damaged one as an archive itself.
+PACKED = {b"\x1f\x8b": "gz", b"BZh": "bz2", b"\xfd7zXZ": "xz"}
 LABEL_KEYS = ("label", "cls", "class")             # of a .json
 RawLabel = int | str | None                        # an index, a name or id, or unknown
 ImageRow = tuple[str, EncodedImage, RawLabel]      # path, source and class of an image
@@ -106,7 +107,8 @@ def open_tar(path: Path) -> Iterator[tarfile.TarFile]:
     problem, hint = f"{path} is not a valid tar archive", "it may be cut short; fetch it again"
     with errors_as(damage, DataError, problem, hint), path.open("rb") as file:
         end = max(MAX_UNPACKED, MAX_RATIO * path.stat().st_size)
-        with _BoundedTar.open(fileobj=file, mode="r:*", end=end) as archive:  # type: ignore[call-overload]
+        mode = next((f"r:{kind}" for first, kind in PACKED.items() if file.peek(6).startswith(first)), "r:*")
+        with _BoundedTar.open(fileobj=file, mode=mode, end=end) as archive:  # type: ignore[call-overload]
             yield archive
 
 
@@ -185,8 +187,7 @@ def read_labelled_tar(path: str, opener: Opener = open_file) -> tuple[list[Image
         for _, name, _ in (image for image in images if not image[0]):
             name_filter.reject(name)
         images = [image for image in images if image[0]]
-        unlabelled = [name for key, name, _ in images if key not in labels]
-        if unlabelled:
+        if unlabelled := [name for key, name, _ in images if key not in labels]:
             raise DataError(
                 f"{len(unlabelled):,} of the {len(images):,} images in {path} have no .cls and no label in a .json,"
                 f" such as {unlabelled[0]}"

@@ -191,6 +191,21 @@ def test_a_compressed_archive_takes_little_memory(tmp_path: Path, bomb: str, pac
         tracemalloc.stop()
 
 
+def test_a_damaged_compressed_archive_is_not_read_as_a_plain_one(tmp_path: Path) -> None:
+    """One in some hundred times of compression makes the checksum of a plain header of gzip's own bytes."""
+    packed = bytearray(gzip.compress(BOMBS["a long name of 2 GB"] + bytes(2**26), mtime=0))
+    for time in range(2**20):
+        packed[4:8] = time.to_bytes(4, "little")
+        with suppress(tarfile.HeaderError):
+            tarfile.TarInfo.frombuf(packed[:512], "utf-8", "surrogateescape")
+            break
+    else:
+        pytest.fail("no time makes the checksum")
+    (tmp_path / "devkit.tar.gz").write_bytes(packed)
+    with pytest.raises(DataError, match="valid tar"), module.open_tar(tmp_path / "devkit.tar.gz") as archive:
+        list(archive)
+
+
 @pytest.mark.parametrize("kind", ["w", "w:gz", "w:bz2", "w:xz"])
 def test_an_archive_is_read_in_one_pass_however_it_is_packed(tmp_path: Path, kind: str) -> None:
     with tarfile.open(tmp_path / "x", kind) as archive:
