@@ -166,6 +166,20 @@ def test_a_weights_file_is_not_checked_with_an_empty_folder(wrn: Wrn, tiny: Path
     assert done.err.startswith("error: no images in empty\n")
 
 
+def test_identify_lists_the_images_that_it_cannot_read(
+    wrn: Wrn, tiny: Path, pets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, few in (("ACTIVATIONS", ("relu",)), ("SHORTCUTS", ("activated",)), ("FURTHER", {})):
+        monkeypatch.setattr(f"wideresnet.tasks.identify.identify.{name}", few)
+    (pets / "cat" / "broken.jpg").write_bytes(b"no image")
+    (pets / "notes.txt").write_text("two cats")
+    wrn("export", "-m", tiny, "-o", "a.safetensors", "--format", "safetensors")
+    done = wrn("identify", "a.safetensors", "--images", pets)
+    assert (done.code, "best: --normalise" in done.out) == (1, True)
+    assert "broken.jpg" in done.err
+    assert f"{pets}: 1 .dng, 1 .json, 1 .txt" in done.err
+
+
 def test_an_index_without_rows_is_an_error(wrn: Wrn, tiny: Path) -> None:
     Path("index.csv").write_text("path,label\n")
     done = wrn("evaluate", "index.csv", "-m", tiny)

@@ -10,7 +10,7 @@ import typer
 from wideresnet.cli.checks import check_unused
 from wideresnet.cli.groups import FileOptions, with_groups
 from wideresnet.cli.options import Format, InferenceDevice
-from wideresnet.cli.output import open_data, print_record
+from wideresnet.cli.output import list_notes, list_problems, open_data, print_record
 from wideresnet.cli.progress import run_with_bar
 from wideresnet.errors import ConfigError
 
@@ -32,17 +32,20 @@ def identify(
     """Find the normalisation and the form of a network that its weights file does not state, by evidence.
 
     The convention wins under which the network computes the statistics that its batch norms remember from training;
-    with --data, of those that are as accurate as any. At most 512 images are used.
+    with --data, of those that are as accurate as any. At most 512 images are used. Exit code 1: one of them could not
+    be read.
 
     Example: wrn identify checkpoint.pth.tar --data cifar10
 
     Example: wrn identify checkpoint.pth.tar --images photos/ --format json
     """
+    import numpy as np
+
     from wideresnet.datasets.shards import check_inputs
     from wideresnet.report import identification
     from wideresnet.tasks.classify.sources import InputImages
     from wideresnet.tasks.identify.identify import identify as rank
-    from wideresnet.tasks.load.check_statistics import sample_crops
+    from wideresnet.tasks.load.check_statistics import sample_batch
     from wideresnet.tasks.load.weights_file import read_file
 
     if (data is None) == (images is None):
@@ -50,7 +53,16 @@ def identify(
     check_unused(context, True, "where all of them are tried", "normalise", "activation", "shortcut")
     check_inputs([images] if images else [])
     model = read_file(file, options.facts())
-    items = open_data(data, model.labels).items if data else list(InputImages([images or Path()]))
-    crops, labels = sample_crops(items, model.card.preprocess, IMAGES)
-    result = run_with_bar(rank(model, crops, labels if data else None), "identifying", "candidates")
+    if data:
+        labelled = open_data(data, model.labels)
+        items, skipped, notes = list(labelled.items), labelled.skipped, labelled.notes
+    else:
+        inputs = InputImages([images or Path()])
+        items, skipped, notes = list(inputs), inputs.skipped, ()
+    batch = sample_batch(items, model.card.preprocess, IMAGES)
+    list_notes(notes)
+    list_problems((), batch.failures, skipped, data or images)
+    labels = np.array([item.label for item in batch.items]) if data else None
+    result = run_with_bar(rank(model, batch.pixels, labels), "identifying", "candidates")
     print_record(result, identification.to_json, identification.to_text, format)
+    raise typer.Exit(1 if batch.failures else 0)

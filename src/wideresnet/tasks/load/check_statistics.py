@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wideresnet.bundle import Bundle
 from wideresnet.datasets.sample import balanced_sample
@@ -26,7 +25,7 @@ def statistics_warning(bundle: Bundle, items: Sequence[Item], exif: Exif = "igno
     spec = bundle.card.preprocess
     if bundle.stem is None:
         return ()
-    crops, _ = sample_crops(items, spec, IMAGES, exif)
+    crops = sample_batch(items, spec, IMAGES, exif).pixels
     if not len(crops):
         return ("no image could be read to check the normalisation with",)
     fits = rank_normalisations(bundle.stem, crops, {"": (spec.mean, spec.std)})
@@ -40,13 +39,7 @@ def statistics_warning(bundle: Bundle, items: Sequence[Item], exif: Exif = "igno
     )
 
 
-def sample_crops(
-    items: Sequence[Item], spec: Preprocess, count: int, exif: Exif = "ignore"
-) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Return ``count`` readable images of all classes as crops, RGB [N, S, S, 3], and their class indices [N].
-
-    Of an image without a label the index is -1.
-    """
+def sample_batch(items: Sequence[Item], spec: Preprocess, count: int, exif: Exif = "ignore") -> Batch:
+    """Return at most ``count`` of the images as one batch, as many of each class; see ``balanced_sample``."""
     batches = load_batches(balanced_sample(items, count), spec, batch_size=count, exif=exif)
-    batch = next(batches, Batch(np.empty((0, spec.crop, spec.crop, 3), np.uint8), ()))
-    return batch.pixels, np.array([-1 if item.label is None else item.label for item in batch.items], np.int64)
+    return next(batches, Batch(np.empty((0, spec.crop, spec.crop, 3), np.uint8), ()))
