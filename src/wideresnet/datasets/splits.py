@@ -16,6 +16,7 @@ from wideresnet.datasets.folder import labelled_folder
 from wideresnet.datasets.labelled import LabelledData
 from wideresnet.datasets.labels import read_labels
 from wideresnet.datasets.layout import SPLIT_NAMES, Layout, class_folders, find_layout, list_folder, name_list, roles_of
+from wideresnet.datasets.orientation import orientation_notes
 from wideresnet.datasets.text import nfc
 from wideresnet.errors import DataError
 from wideresnet.images.files import describe_skipped
@@ -62,14 +63,14 @@ class Split:
 def read_splits(
     root: Path, train: Preprocess, val: Preprocess, threads: int, cache: Path | None = None
 ) -> Generator[Progress, None, FolderArrays]:
-    """Decode the splits of ``root``, each with its own preprocessing; EXIF orientation is ignored.
+    """Decode the splits of ``root``, each with its own preprocessing; EXIF orientation is ignored, and a note says so.
 
     Raises the errors of ``find_split`` and ``decode_split``.
     """
     split = find_split(root)
     if split.test:
         split = with_note(split, f"left out {split.test}: 'wrn evaluate {split.test}' measures a model on it")
-    split = with_note(split, *notes_on_shared(split.train, split.val))
+    split = with_note(split, *notes_on_shared(split.train, split.val), *orientation_notes(split.train))
     return (yield from decode_split(split, train, val, threads, cache))
 
 

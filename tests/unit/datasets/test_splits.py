@@ -46,6 +46,14 @@ def test_both_parts_are_decoded_by_the_one_preprocess_in_sorted_order(tmp_path: 
     assert np.array_equal(arrays.val_images, load_crop(root / "val/dog/y.png", VAL)[None])
 
 
+def test_photographs_that_are_not_turned_upright_are_counted(tmp_path: Path) -> None:
+    root, exif = tree(tmp_path, "train/cat/a.png", "val/cat/a.png"), Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (8, 8)).save(root / "train/cat/b.jpg", exif=exif)
+    (note,) = (note for note in read(root).skipped.notes if "upright" in note)
+    assert note.startswith("1 of 2 images that were looked at are not stored upright: their EXIF orientation is ign")
+
+
 def test_what_cannot_be_read_is_listed_and_nothing_stands_in_for_it(tmp_path: Path) -> None:
     root = tree(tmp_path, *(f"train/cat/{k}.png" for k in range(70)), "val/cat/a.png")
     broken = [root / "train/cat/3.png", root / "train/cat/66.png", root / "val/cat/b.png"]

@@ -12,14 +12,10 @@ from pathlib import Path
 from wideresnet.bundle import Bundle
 from wideresnet.datasets.ground_truth import read_ground_truth
 from wideresnet.datasets.labelled import LabelledData
-from wideresnet.datasets.sample import balanced_sample
+from wideresnet.datasets.orientation import orientation_notes
 from wideresnet.errors import DataError
-from wideresnet.images.exif import UPRIGHT, orientation, split_exif
-from wideresnet.images.sniff import first_bytes
 from wideresnet.records import Cascade, EvalReport, Item, ModelCard
 from wideresnet.tasks.load.check_statistics import statistics_warning
-
-SAMPLE, HEAD = 256, 2**16                          # files, and bytes of each, that are looked at for an orientation
 
 
 def run_indices(bundle: Bundle) -> tuple[Path, Path] | None:
@@ -64,17 +60,8 @@ def training_warning(bundle: Bundle, items: Sequence[Item]) -> tuple[str, ...]:
 
 def with_warnings(blank: EvalReport, bundle: Bundle, data: LabelledData) -> EvalReport:
     """Return an empty report on ``data`` with warnings of training images, normalisation and EXIF orientations."""
-    fit = *statistics_warning(bundle, data.items, data.exif), *_orientation_warning(data)
+    fit = *statistics_warning(bundle, data.items, data.exif), *orientation_notes(data)
     return replace(blank, notes=(*blank.notes, *training_warning(bundle, data.items), *fit))
-
-
-def _orientation_warning(data: LabelledData) -> tuple[str, ...]:
-    """Return a sentence if EXIF turns photographs that are not turned here; a sample of the files is looked at."""
-    items = balanced_sample(data.items, SAMPLE) if data.exif == "ignore" else []
-    files = [item.source for item in items if isinstance(item.source, Path)]
-    turned = sum(orientation(split_exif(first_bytes(file, HEAD))[1]) != UPRIGHT for file in files)
-    shown = f"{turned:,} of {len(files):,} images that were looked at are not stored upright: their EXIF orientation"
-    return (f"{shown} is ignored, which 'wrn classify' applies",) if turned else ()
 
 
 def calibration_warning(card: ModelCard, data: LabelledData) -> tuple[str, ...]:
