@@ -143,6 +143,8 @@ def compile(
         raise ConfigError(f"calibration has no effect with {precision}", hint="leave out calibration: it is for int8")
     if samples < 2:
         raise ConfigError(f"samples are 2 or more calibration images, got {samples}", hint="300 are usual")
+    if search_minutes is not None and not search_minutes >= 0:       # NaN is none either
+        raise ConfigError(f"search_minutes are 0 or more, got {search_minutes}", hint="None does not search")
     bundle = bundle_of(model)
     check_target(Path(output), bundle.folder)
     images, gate = (locate_data(Path(path)) if path else None for path in (calibration, data))

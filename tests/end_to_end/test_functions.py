@@ -103,6 +103,12 @@ def test_a_calibration_takes_two_images_or_more(tiny: Path, data: Path, tmp_path
         wideresnet.compile(tmp_path / "new", tiny, data=data, samples=samples)
 
 
+@pytest.mark.parametrize("minutes", [-1.0, float("nan")])
+def test_a_search_takes_no_negative_time(tiny: Path, data: Path, tmp_path: Path, minutes: float) -> None:
+    with pytest.raises(ConfigError, match=f"search_minutes are 0 or more, got {minutes}"):
+        wideresnet.compile(tmp_path / "new", tiny, data=data, search_minutes=minutes)
+
+
 def test_images_to_calibrate_with_are_for_int8(tiny: Path, data: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="calibration has no effect with f16"):
         wideresnet.compile(tmp_path / "new", tiny, precision="f16", calibration=data)
