@@ -180,19 +180,33 @@ def with_variant(architecture: Architecture, variant: Mapping[str, object]) -> A
     Raises ConfigError for an unknown field, a value that it cannot have, and a field without effect on this network.
     """
     variant = {name: SYNONYMS.get(str(value), value) for name, value in variant.items()}
-    imagenet, postact = architecture.family == "imagenet", "postact" in (architecture.block, variant.get("block"))
-    idle = ("shortcut", "final_bn_eps") if postact else ()
-    effective = [name for name in (_IMAGENET_FIELDS if imagenet else VARIANT_FIELDS) if name not in idle]
+    effective = _fields_with_effect(architecture, variant)
     for name, value in variant.items():
         if name not in effective:
-            fault = f"{name} has no effect on" if name in VARIANT_FIELDS else f"no variant field {name!r} of"
-            raise ConfigError(f"{fault} {architecture.name}", hint=f"set any of {', '.join(effective)}")
-        choices, is_small = VARIANT_FIELDS[name], isinstance(value, float) and 0 < value <= 0.1
-        if not (value in choices and isinstance(value, type(choices[0])) if choices else is_small):
-            listed = f"one of {', '.join(map(str, choices))}" if choices else "a number above 0, at most 0.1"
-            raise ConfigError(f"{name} cannot be {value!r}", hint=f"set {name} to {listed}")
+            problem = f"{name} has no effect on" if name in VARIANT_FIELDS else f"no variant field {name!r} of"
+            raise ConfigError(f"{problem} {architecture.name}", hint=f"set any of {', '.join(effective)}")
+        _check_field(name, value)
     values: dict[str, Any] = dict(variant)
     return replace(architecture, **values)
+
+
+def _fields_with_effect(architecture: Architecture, variant: Mapping[str, object]) -> list[str]:
+    """Return the fields of ``VARIANT_FIELDS`` that change what the network computes, once ``variant`` is set."""
+    if architecture.family == "imagenet":
+        return [*_IMAGENET_FIELDS]
+    is_postact = "postact" in (architecture.block, variant.get("block"))
+    return [name for name in VARIANT_FIELDS if not (is_postact and name in _PREACT_FIELDS)]
+
+
+def _check_field(name: str, value: object) -> None:
+    """Raise ConfigError for a value that the field cannot have: of a switch 1 is none."""
+    if choices := VARIANT_FIELDS[name]:
+        is_valid = value in choices and isinstance(value, type(choices[0]))
+        listed = f"one of {', '.join(map(str, choices))}"
+    else:
+        is_valid, listed = isinstance(value, float) and 0 < value <= 0.1, "a number above 0, at most 0.1"
+    if not is_valid:
+        raise ConfigError(f"{name} cannot be {value!r}", hint=f"set {name} to {listed}")
 
 
 def describe_variant(variant: Variant) -> str:
@@ -266,7 +280,7 @@ VARIANT_FIELDS: dict[str, tuple[str | bool, ...]] = {
     "project_first": (False, True),
 }
 SYNONYMS = {"leaky_relu 0.1": "leaky_relu", "leaky_relu_0.1": "leaky_relu", "swish": "silu"}
-_IMAGENET_FIELDS = ("activation", "bn_eps", "pool")
+_IMAGENET_FIELDS, _PREACT_FIELDS = ("activation", "bn_eps", "pool"), ("shortcut", "final_bn_eps")
 
 _PAPER_CIFAR = (
     (16, 1), (16, 2), (16, 4), (16, 8), (16, 10), (22, 8), (22, 10), (28, 2), (28, 10), (28, 12),

@@ -97,8 +97,8 @@ def keep_float(quantised: onnx.ModelProto, reference: onnx.ModelProto, layers: I
 
 def only_quantised(quantised: onnx.ModelProto, reference: onnx.ModelProto, layer: str) -> onnx.ModelProto:
     """Return ``reference`` with this layer quantised, weight and input, as in ``quantised``."""
-    others = {node.name for node in reference.graph.node if node.op_type not in MOVES}
-    return _unquantised(quantised, reference, others - {_layers(reference)[layer]})
+    computing = {node.name for node in reference.graph.node if node.op_type not in MOVES}
+    return _unquantised(quantised, reference, computing - {_layers(reference)[layer]})
 
 
 def _layers(reference: onnx.ModelProto) -> dict[str, str]:

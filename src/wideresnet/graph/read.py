@@ -47,10 +47,10 @@ def read_graph(model: onnx.ModelProto, architecture: Architecture) -> dict[str, 
 
 
 def _norm(constants: dict[str, NDArray[np.generic]], norm: Norm) -> dict[str, NDArray[np.generic]]:
-    one, zero = np.ones(norm.channels, np.float32), np.zeros(norm.channels, np.float32)
+    ones, zeros = np.ones(norm.channels, np.float32), np.zeros(norm.channels, np.float32)
     if norm.idle:
-        return unfolded(one, zero, norm)
+        return unfolded(ones, zeros, norm)
     if norm.conv:
-        return unfolded(one, constants[f"{norm.conv}.bias"].astype(np.float32), norm)
+        return unfolded(ones, constants[f"{norm.conv}.bias"].astype(np.float32), norm)
     scale, shift = (constants[f"{norm.name}.{part}"].astype(np.float32).ravel() for part in ("scale", "shift"))
     return unfolded(scale, shift, norm)

@@ -166,8 +166,8 @@ def open_image(
         raise _too_many_bytes(limits)
     kind = image_format(data)
     if kind is None:
-        other = no_image(data)
-        raise ImageError(f"not an image but {other.name}", hint=other.hint)
+        content = no_image(data)
+        raise ImageError(f"not an image but {content.name}", hint=content.hint)
     try:
         return _open(data, kind, exif, alpha, limits, min_side)
     except ImageError:

@@ -179,7 +179,7 @@ class EvalReport:
     confusions: tuple[Confusion, ...] = ()         # most frequent first
     bins: tuple[Bin, ...] = ()                     # BINS of them, or none where probabilities are not known
     conditions: Conditions | None = None
-    known: int = 5                                 # likeliest classes that are known of every image, at most 5
+    max_k: int = 5                                 # ranks that are known of every image, at most 5
     skipped: Skipped = field(default_factory=Skipped)        # in the folders of the whole data set
     notes: tuple[str, ...] = ()                    # what was assumed of the data
     uncertainty: UncertaintyCounts | None = None   # None for models without a calibration
@@ -200,7 +200,7 @@ class EvalReport:
             confusions=most_frequent(_add_confusions([*self.confusions, *other.confusions])),
             bins=tuple(a + b for a, b in zip(self.bins, other.bins, strict=True)),
             conditions=_add_conditions(self.conditions, other.conditions),
-            known=min(self.known, other.known),
+            max_k=min(self.max_k, other.max_k),
             notes=tuple(dict.fromkeys((*self.notes, *other.notes))),
             uncertainty=self.uncertainty + other.uncertainty if self.uncertainty and other.uncertainty else None,
             passed_on=self.passed_on + other.passed_on if self.passed_on and other.passed_on else None,
@@ -226,7 +226,7 @@ class EvalReport:
     @property
     def top5(self) -> float:
         """Fraction of answered images whose five likeliest classes hold the right one; nan if fewer are known."""
-        return self.correct5 / self.n if self.n and self.known >= 5 else math.nan
+        return self.correct5 / self.n if self.n and self.max_k >= 5 else math.nan
 
     @property
     def class_scores(self) -> dict[int, ClassScores]:
@@ -268,7 +268,7 @@ class EvalReport:
     @property
     def interval95_top5(self) -> tuple[float, float]:
         """Wilson's 95 % score interval of ``top5``."""
-        return wilson_interval(self.correct5, self.n if self.known >= 5 else 0)
+        return wilson_interval(self.correct5, self.n if self.max_k >= 5 else 0)
 
     @property
     def covered(self) -> dict[int, int]:

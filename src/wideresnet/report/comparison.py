@@ -214,7 +214,7 @@ def _side_json(report: EvalReport) -> dict[str, Any]:
         "data": report.data or None,
         **pick_percent(report, "top1", "top5"),
         **pick(report, "correct1"),
-        "correct5": report.correct5 if report.known >= 5 else None,
+        "correct5": report.correct5 if report.max_k >= 5 else None,
         "masked_correct1": masked and masked.correct1,
         "masked_correct5": masked and masked.correct5,
         "failures": [pick(failure, "path", "error") for failure in report.failures],

@@ -35,8 +35,8 @@ def to_text(report: EvalReport) -> str:
         f"{report.model} on {report.data}",
         _accuracy_line("top-1", report.correct1, n, report.interval95),
         _accuracy_line("top-5", report.correct5, n, report.interval95_top5)
-        if report.known >= 5
-        else f"  top-5  not known: the file has {report.known} answers an image",
+        if report.max_k >= 5
+        else f"  top-5  not known: the file has {report.max_k} answers an image",
     ]
     if report.masked:
         lines.append(f"  among the {report.masked.classes} classes of the data only:")
@@ -96,7 +96,7 @@ def to_json(report: EvalReport) -> dict[str, Any]:
         **pick(report, "model", "data"),
         **pick_percent(report, "top1", "top5"),
         **pick(report, "n", "correct1"),
-        "correct5": report.correct5 if report.known >= 5 else None,
+        "correct5": report.correct5 if report.max_k >= 5 else None,
         **pick(report, "failures"),
         **pick_percent(report, "interval95", "interval95_top5"),
         "masked": _masked_json(report.masked, report.n) if report.masked else None,
@@ -140,7 +140,7 @@ def class_rows(report: EvalReport, labels: Labels | None) -> list[dict[str, Any]
             "index": index,
             "label": names[index] if index < len(names) else None,
             **asdict(counts),
-            **({} if report.known >= 5 else {"correct5": None}),
+            **({} if report.max_k >= 5 else {"correct5": None}),
             **(pick_percent(scores[index], *SCORES) if scores else dict.fromkeys(SCORES)),
             **({"covered": covered[index], "coverage": json_percent(covered[index] / counts.n)} if covered else {}),
         }
@@ -222,7 +222,7 @@ def _tiles(report: EvalReport) -> list[tuple[str, str, str]]:
         accuracy_tile(f"{name}{scope}", correct, report.n)
         for scope, *counts in rows
         for name, correct in zip(("top-1", "top-5"), counts, strict=True)
-        if name == "top-1" or report.known >= 5
+        if name == "top-1" or report.max_k >= 5
     ]
     if macro := report.macro_scores:
         note = f"precision {percent(macro.precision, 2)}, recall {percent(macro.recall, 2)}"

@@ -23,7 +23,7 @@ def test_top_5_is_not_known_of_images_with_fewer_answers() -> None:
     five = replace(wrong, top=(1, 2, 3, 4, 5))
     assert accumulate([right, five], BLANK).top5 == 0.5
     assert accumulate([right], BLANK).top5 == 1
-    assert accumulate([five], replace(BLANK, known=3)).known == 3
+    assert accumulate([five], replace(BLANK, max_k=3)).max_k == 3
 
 
 def test_classes_that_no_set_holds_are_covered_for_none_of_their_images() -> None:

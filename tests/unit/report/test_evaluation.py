@@ -260,7 +260,7 @@ def test_an_evaluation_has_the_documented_fields() -> None:
 
 
 def test_top_5_of_too_few_answers_is_in_no_place() -> None:
-    report = replace(REPORT, known=2)
+    report = replace(REPORT, max_k=2)
     values = to_json(report)
     assert (values["top5"], values["correct5"], values["classes"][0]["correct5"]) == (None, None, None)
     assert "top-5 not known" in " ".join(to_text(report).split())

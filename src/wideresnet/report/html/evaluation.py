@@ -139,7 +139,7 @@ def _class_table(classes: Sequence[tuple[int, ClassCounts]], report: EvalReport,
     scores, rows, covered = report.class_scores, [], report.covered
     for index, counts in classes:
         pair, score = commonest.get(index), scores.get(index)
-        top5 = percent(counts.correct5 / counts.n if report.known >= 5 else None, 1)
+        top5 = percent(counts.correct5 / counts.n if report.max_k >= 5 else None, 1)
         interval = interval_text(wilson_interval(counts.correct1, counts.n), 1)
         mistaken = f"{name_of(pair.answer)} ({pair.n:,})" if pair else ""
         precision, f1 = (percent(value, 1) for value in ((score.precision, score.f1) if score else (None, None)))

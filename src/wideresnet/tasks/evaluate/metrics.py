@@ -51,7 +51,7 @@ class EvaluationAccumulator:
     masked1: int = 0
     masked5: int = 0
     masked_known: bool = True                      # every score has a masked rank
-    listed: int = 5                                # ``EvalReport.known``
+    listed: int = 5                                # ``EvalReport.max_k``
     losses: records.Losses | None = field(default_factory=records.Losses)    # None: a score has none
     by_class: dict[int, records.ClassCounts] = field(default_factory=dict)
     confusions: dict[tuple[int, int], records.Confusion] = field(default_factory=dict)
@@ -98,7 +98,7 @@ class EvaluationAccumulator:
             n=self.n,
             correct1=sum(counts.correct1 for counts in self.by_class.values()),
             correct5=sum(counts.correct5 for counts in self.by_class.values()),
-            known=min(blank.known, self.listed),
+            max_k=min(blank.max_k, self.listed),
             failures=records.by_path(self.failures),
             seconds=self.seconds,
             masked=records.Masked(self.present, self.masked1, self.masked5) if has_masked else None,

@@ -103,8 +103,8 @@ def _error(repository: HubRepository, error: Exception) -> DownloadError:
     if isinstance(error, errors.RevisionNotFoundError):
         return DownloadError(f"{name} has no revision {repository.revision!r}", "name a branch, a tag or a commit")
     if isinstance(error, errors.RemoteEntryNotFoundError):
-        wanted = f"{NAME} and {' or '.join(FILES)}"
-        return DownloadError(f"{name} does not have {wanted}", "name a repository in timm's layout")
+        files = f"{NAME} and {' or '.join(FILES)}"
+        return DownloadError(f"{name} does not have {files}", "name a repository in timm's layout")
     hint = f"run 'hf download {repository.name}' where there is a connection, or give the path of a clone"
     if isinstance(error, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled):
         return DownloadError(f"{name} is not on this machine, and offline mode is on", hint)

@@ -50,7 +50,7 @@ def source_of_results(
     """
     results = read_results(file)
     blank = _blank(file, str(file), data)
-    blank = replace(blank, known=min(5, results.known, len(labels.names)))
+    blank = replace(blank, max_k=min(5, results.max_k, len(labels.names)))
     scores = score_results(results, labels, data)
     if data is None:
         source = AnswerSource(scores, blank, labels, len(results.answers), labels_name=labels_name)
@@ -74,7 +74,7 @@ def score_results(results: Results, labels: Labels, data: LabelledData | None = 
 
     Classes are compared by index, never by name. Answers and images are paired by path (see ``pair_by_name``); without
     ``data`` the class of an image is that of its folder. Ranks are among the answers in the file (at least
-    ``results.known``), 0 if the correct class is not one of them. Raises DataError if no answer fits, and for answers
+    ``results.max_k``), 0 if the correct class is not one of them. Raises DataError if no answer fits, and for answers
     of another network.
     """
     worst = max(index for answer in results.answers.values() for index, _ in answer)

@@ -36,7 +36,7 @@ class Results:
     doubled: int                                   # repeated lines
 
     @property
-    def known(self) -> int:
+    def max_k(self) -> int:
         """The number of classes that every image has: the largest k for which top-k accuracy can be computed."""
         return min(map(len, self.answers.values()))
 

@@ -33,7 +33,7 @@ def test_each_image_has_its_classes_in_order(file: Path) -> None:
         "val/n1/a b.JPEG": ((7, 0.75), (2, 1e-05)),
         "val/n2/c.JPEG": ((2, 1.0), (7, 0.0)),
     }
-    assert (results.known, results.probable, results.doubled) == (2, True, 0)
+    assert (results.max_k, results.probable, results.doubled) == (2, True, 0)
 
 
 def test_however_the_file_was_saved(file: Path) -> None:
@@ -72,7 +72,7 @@ def test_a_name_may_be_empty_or_hold_commas_and_colons(file: Path) -> None:
 
 def test_any_number_of_lines_and_the_fewest_are_what_is_known(file: Path) -> None:
     fewer = "".join(LINES.splitlines(keepends=True)[:3])
-    assert read(file, fewer).known == 1
+    assert read(file, fewer).max_k == 1
 
 
 @pytest.mark.parametrize("share", ["-3.5", "1.2", "12.75"])
