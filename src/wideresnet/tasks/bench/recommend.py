@@ -7,16 +7,18 @@ of the peak that such a network reaches.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Literal
+
+from pydantic import TypeAdapter, ValidationError
 
 from wideresnet.architectures import get_architecture
+from wideresnet.bundle.files import first_fault
 from wideresnet.errors import ConfigError, os_errors_as
 from wideresnet.machine import available_cpus, cpu_name
 from wideresnet.pipes import read_text
@@ -49,6 +51,31 @@ class Requirements:
         return math.log(max(ratios))
 
 
+@dataclass(frozen=True)
+class _Row:
+    """What is read of a row of ``wrn bench -o``; see ``BenchRow``. Older documents lack the number of pixels."""
+
+    model: str
+    what: str
+    engine: str
+    precision: str
+    threads: int
+    images_per_s: float | None
+    peak_share: float | None
+    pixels: int = 0
+
+
+@dataclass(frozen=True)
+class _Benchmark:
+    """What is read of a document of ``wrn bench -o``."""
+
+    rows: list[_Row]
+    machine: dict[str, object]
+
+
+_BENCHMARK = TypeAdapter(_Benchmark)
+
+
 def measure_peak(threads: int = 0) -> Peak:
     """Measure the machine's G operations/s in each precision: the best of three short blocks."""
     gemms = open_gemms(threads or available_cpus())
@@ -65,7 +92,7 @@ def recommend(
     of ``wrn bench -o``, of which only rows with ``threads`` (0: any) count. Raises ConfigError if it cannot be read or
     is of another CPU, and for other cascades than of ImageNet's classes, certified with labels.
     """
-    rows = [row for row in read_rows(benchmark) if threads in (0, row.get("threads"))] if benchmark else []
+    rows = [row for row in read_rows(benchmark) if threads in (0, row.threads)] if benchmark else []
     choices = [choice for weights in CATALOGUE.values() for choice in _choices(weights, peak, rows)]
     choices += [_cascade(name, card, peak, rows, threads) for name, card in cascades.items()]
     marked = [
@@ -74,30 +101,29 @@ def recommend(
     return sorted(marked, key=lambda choice: (-choice.top1, -choice.images_per_s))
 
 
-def read_rows(benchmark: Path) -> list[dict[str, Any]]:
-    """Read the rows of a document of ``wrn bench``. Raises ConfigError."""
+def read_rows(benchmark: Path) -> list[_Row]:
+    """Read the rows of OpenVINO in a document of ``wrn bench``. Raises ConfigError."""
+    with os_errors_as(ConfigError, f"cannot read {benchmark}"):
+        text = read_text(benchmark)
     try:
-        with os_errors_as(ConfigError, f"cannot read {benchmark}"):
-            document: dict[str, Any] = json.loads(read_text(benchmark))
-        rows = [row for row in document["rows"] if row["engine"] == "openvino" and row["what"] in ("engine", "latency")]
-        cpu = document.get("machine", {}).get("cpu", cpu_name())
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        hint = "write one with 'wrn bench -o'"
-        raise ConfigError(f"{benchmark} is not a document of 'wrn bench'", hint) from error
-    if cpu != cpu_name():
+        document = _BENCHMARK.validate_json(text)
+    except ValidationError as error:
+        problem = f"{benchmark} is not a document of 'wrn bench': {first_fault(error)}"
+        raise ConfigError(problem, "write one with 'wrn bench -o'") from error
+    if (cpu := document.machine.get("cpu")) != cpu_name():
         hint = "measure on this machine with 'wrn bench -o'"
         raise ConfigError(f"{benchmark} was measured on {cpu}, this is {cpu_name()}", hint)
-    return rows
+    return [row for row in document.rows if row.engine == "openvino" and row.what in ("engine", "latency")]
 
 
-def _choices(weights: Weights, peak: Peak, rows: Sequence[dict[str, Any]]) -> Iterator[Choice]:
+def _choices(weights: Weights, peak: Peak, rows: Sequence[_Row]) -> Iterator[Choice]:
     crop, published = weights.preprocess.crop, weights.published[0]
     macs = get_architecture(weights.architecture).macs(crop)
     for precision in PRECISIONS:
         if (limit := getattr(peak, precision)) is None:
             continue
-        mine = [row for row in rows if row["precision"] == precision and row["model"].startswith(weights.architecture)]
-        exact = [r for r in mine if (r["model"].removesuffix("-int8"), r.get("pixels", crop)) == (weights.name, crop)]
+        mine = [row for row in rows if row.precision == precision and row.model.startswith(weights.architecture)]
+        exact = [r for r in mine if (r.model.removesuffix("-int8"), r.pixels or crop) == (weights.name, crop)]
         rates = {kind: _rate(kind, exact, mine, 1e9 * limit / (2 * macs)) for kind in ("engine", "latency")}
         yield Choice(
             name=weights.name,
@@ -112,12 +138,12 @@ def _choices(weights: Weights, peak: Peak, rows: Sequence[dict[str, Any]]) -> It
         )
 
 
-def _cascade(name: str, card: ModelCard, peak: Peak, rows: Sequence[dict[str, Any]], threads: int) -> Choice:
+def _cascade(name: str, card: ModelCard, peak: Peak, rows: Sequence[_Row], threads: int) -> Choice:
     """Return a cascade as it was certified. Its speed is that of a benchmark, of its card, or predicted."""
     if not (cascade := card.cascade) or not cascade.labelled or card.labels_name != "imagenet":
         hint = "list cascades of ImageNet's classes that 'wrn cascade' certified with labelled images"
         raise ConfigError(f"the accuracy of {name} cannot be compared with that of the published weights", hint)
-    own = [row for row in rows if row["model"] == card.name and row["precision"] == cascade.precision]
+    own = [row for row in rows if row.model == card.name and row.precision == cascade.precision]
     limit = 1e9 * (getattr(peak, cascade.precision, None) or peak.f32 or math.nan) / (2 * cascade.point.macs)
     (rate, speed), (lone, latency) = (_rate(kind, own, own, limit) for kind in ("engine", "latency"))
     if speed == "predicted" and (turns := cascade.speed) and turns.cpu == cpu_name() and threads in (0, turns.threads):
@@ -129,13 +155,13 @@ def _cascade(name: str, card: ModelCard, peak: Peak, rows: Sequence[dict[str, An
 
 
 def _rate(
-    measurement: str, exact: Sequence[dict[str, Any]], similar: Sequence[dict[str, Any]], limit: float
+    measurement: str, exact: Sequence[_Row], similar: Sequence[_Row], limit: float
 ) -> tuple[float, Literal["measured", "predicted"]]:
     """Return images/s: the model's own, or ``limit`` times the fraction of the peak of similar models."""
-    rates = [row["images_per_s"] for row in exact if row["what"] == measurement]
+    rates = [row.images_per_s for row in exact if row.what == measurement and row.images_per_s]
     if rates:
         return max(rates), "measured"
-    fractions = [row["peak_share"] for row in similar if row["what"] == measurement and row["peak_share"]]
+    fractions = [row.peak_share for row in similar if row.what == measurement and row.peak_share]
     return limit * (max(fractions) if fractions else PEAK_FRACTION), "predicted"
 
 

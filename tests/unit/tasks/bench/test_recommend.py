@@ -29,12 +29,12 @@ def one(choices, name, precision):
 def bench_row(model, what, precision, rate, share):
     return {
         "engine": "openvino", "what": what, "model": model, "precision": precision,
-        "images_per_s": rate, "peak_share": share,
+        "images_per_s": rate, "peak_share": share, "threads": 1,
     }  # fmt: skip
 
 
 def bench_file(path, *rows):
-    path.write_text(json.dumps({"rows": rows}))
+    path.write_text(json.dumps({"rows": rows, "machine": {"cpu": cpu_name()}}))
     return path
 
 
@@ -99,7 +99,10 @@ def test_a_wish_marks_what_meets_it_and_only_that(requirements, holds):
 
 
 def test_another_file_is_an_error(tmp_path):
-    for content in ("{}", "no json", "[]"):
+    row = bench_row("wide_resnet50_2.tv_in1k", "engine", "f32", 7.0, 0.8)
+    cut = [json.dumps({"machine": {}, "rows": [{**row, name: None}]}) for name in ("model", "precision", "threads")]
+    lacking = json.dumps({"machine": {}, "rows": [{name: row[name] for name in ("engine", "what")}]})
+    for content in ("{}", "no json", "[]", lacking, *cut):
         (tmp_path / "x.json").write_text(content)
         with pytest.raises(ConfigError, match="not a document of 'wrn bench'"):
             recommend(Requirements(), PEAK, tmp_path / "x.json")
