@@ -46,7 +46,7 @@ from wideresnet.tasks.load.cifar_archive import locate_data
 from wideresnet.tasks.load.load import ModelChoice, load_bundle, open_classifier
 
 PORT = "8930"
-CLIENTS = (64, 1)
+LOADS = {"64": (64, 1), "1": (1, 1), "8x8": (8, 8)}   # clients, and images in a request of each
 IMAGES = 1000                                      # that clients send, at most: of all classes
 ABBA = (0, 1, 1, 0)                                # of the two models, in every round
 NAMES = "accurate", "cascade"
@@ -155,7 +155,7 @@ def evaluations(models: Sequence[str], precision: str, data: LabelledData) -> li
 
 
 def service(models: Sequence[str], precision: str, files: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """Both models in one service, asked in turns by as many clients as ``CLIENTS``."""
+    """Both models in one service, asked in turns under each of ``LOADS``."""
     if not shutil.which("wrk"):
         return {"left_out": "no wrk"}
     named = chain.from_iterable(("-m", f"{name}={model}") for name, model in zip(NAMES, models, strict=True))
@@ -166,9 +166,9 @@ def service(models: Sequence[str], precision: str, files: Path, options: argpars
     with serving(("wrn serve", command, {"WRN_SERVE_PORT": PORT, "PORT": PORT}, "/v1/classify"), models[0]) as server:
         urls = [f"{server.url}?model={name}" for name in NAMES]
 
-        def load(url: str, clients: int) -> Callable[[], dict[str, Any]]:
+        def load(url: str, clients: int, per_request: int) -> Callable[[], dict[str, Any]]:
             def run() -> dict[str, Any]:
-                result = wrk(replace(server, url=url), clients, options.seconds, images)
+                result = wrk(replace(server, url=url), clients, options.seconds, images, per_request=per_request)
                 server.settle()
                 return result
 
@@ -176,7 +176,7 @@ def service(models: Sequence[str], precision: str, files: Path, options: argpars
 
         for url in urls:
             ready(replace(server, url=url), images)
-        return {str(clients): turns([load(url, clients) for url in urls], options.rounds) for clients in CLIENTS}
+        return {name: turns([load(url, *shape) for url in urls], options.rounds) for name, shape in LOADS.items()}
 
 
 def turns(runs: Sequence[Callable[[], dict[str, Any]]], rounds: int) -> dict[str, Any]:

@@ -238,19 +238,25 @@ def load(server: Server, clients: int, seconds: float, images: Sequence[str]) ->
     return with_rate(json.loads(done.stdout))
 
 
-def with_rate(result: dict[str, Any]) -> dict[str, Any]:
-    result["images_per_s"] = round((result["requests"] - result["refused"]) / result["seconds"], 2)
+def with_rate(result: dict[str, Any], per_request: int = 1) -> dict[str, Any]:
+    result["images_per_s"] = round(per_request * (result["requests"] - result["refused"]) / result["seconds"], 2)
     return result
 
 
 def wrk(
-    server: Server, clients: int, seconds: float, images: Sequence[str], script: str = "images.lua"
+    server: Server,
+    clients: int,
+    seconds: float,
+    images: Sequence[str],
+    script: str = "images.lua",
+    per_request: int = 1,
 ) -> dict[str, Any]:
     """What wrk's script says of ``clients`` that ask again as soon as they are answered."""
-    command = ["wrk", "-t1", f"-c{clients}", f"-d{round(seconds)}s", "--timeout", "60s", "-s", str(HERE / script)]
+    command = ["env", f"IMAGES_PER_REQUEST={per_request}"]
+    command += ["wrk", "-t1", f"-c{clients}", f"-d{round(seconds)}s", "--timeout", "60s", "-s", str(HERE / script)]
     done = subprocess.run([*command, server.url, "--", *images], capture_output=True, check=True, text=True)
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return with_rate(result) if "requests" in result else result
+    return with_rate(result, per_request) if "requests" in result else result
 
 
 def versions(python: str | None) -> dict[str, str]:
