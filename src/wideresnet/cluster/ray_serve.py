@@ -54,8 +54,8 @@ def parse_replicas(address: str, text: str, cpus: int) -> Replicas:
     minimum, maximum = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
     if not 1 <= minimum <= maximum:
         raise ConfigError(f"replicas must be N or MIN:MAX, at least 1, got {text!r}", hint="--replicas 1:4")
-    if address == LOCAL and minimum * cpus > available_cpus():
-        problem = f"{minimum} replicas of {cpus} CPUs need more than this machine's {available_cpus()}"
+    if address == LOCAL and maximum * cpus > available_cpus():
+        problem = f"{maximum} replicas of {cpus} CPUs need more than this machine's {available_cpus()}"
         raise ConfigError(problem, hint="use fewer --replicas or --cpus")
     return Replicas(address, minimum, maximum, cpus)
 
@@ -174,7 +174,7 @@ def serve_on_ray(settings: ServeSettings, replicas: Replicas, write: Callable[[s
         target = serve.RunTarget(application(settings, replicas), name=NAME)
         serve.run_many([target], wait_for_applications_running=False)
         try:
-            if _wait_until_running(shutdown):
+            if wait_until_running(shutdown, log):
                 log("ready")
                 shutdown.wait()
         finally:
@@ -225,17 +225,24 @@ def _shutdown_signal() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _wait_until_running(shutdown: threading.Event) -> bool:
-    """Return True when the replicas are ready, False when ``shutdown`` is set first. Raises EngineError."""
+def wait_until_running(shutdown: threading.Event, log: Callable[[str], object]) -> bool:
+    """Return True when the replicas are ready, False when ``shutdown`` is set first. Raises EngineError.
+
+    What Ray Serve says of replicas that wait for CPUs is logged once.
+    """
     from ray import serve
 
+    logged = {""}
     while not shutdown.wait(0.2):
         status = serve.status().applications[NAME]
+        messages = [deployment.message for deployment in status.deployments.values()]
         if status.status == "RUNNING":
             return True
         if status.status in ("DEPLOY_FAILED", "UNHEALTHY"):
-            deployments = [deployment.message for deployment in status.deployments.values()]
-            raise EngineError(f"the replicas do not start: {extract_reason([status.message, *deployments])}")
+            raise EngineError(f"the replicas do not start: {extract_reason([status.message, *messages])}")
+        for message in set(messages) - logged:
+            log(message)
+        logged.update(messages)
     return False
 
 

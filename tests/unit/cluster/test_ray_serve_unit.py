@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from fakes import FakeEngine, tiny_bundle
 from serving import NAME, open_model
 from wideresnet.classifier import Classifier
 from wideresnet.cluster.connect import LOCAL
+from wideresnet.cluster.ray_serve import NAME as APPLICATION
 from wideresnet.cluster.ray_serve import (
     ReplicaHeaders,
     Replicas,
@@ -23,6 +26,7 @@ from wideresnet.cluster.ray_serve import (
     replica_settings,
     resolve_port,
     serve_on_ray,
+    wait_until_running,
 )
 from wideresnet.errors import ConfigError, EngineError, MissingExtra
 from wideresnet.machine import available_cpus
@@ -48,10 +52,25 @@ def test_other_replicas_are_refused(text: str) -> None:
 
 def test_a_cluster_of_this_machine_has_no_more_cpus_than_it() -> None:
     most = available_cpus()
-    assert parse_replicas(LOCAL, f"{most}:{9 * most}", 1).minimum == most
+    assert parse_replicas(LOCAL, f"1:{most}", 1).maximum == most
+    with pytest.raises(ConfigError, match=f"{most + 1} replicas of 1 CPUs need more than this machine's {most}"):
+        parse_replicas(LOCAL, f"1:{most + 1}", 1)
     with pytest.raises(ConfigError, match=f"more than this machine's {most}"):
         parse_replicas(LOCAL, "2", most)
     assert parse_replicas(ELSEWHERE, "2", most).cpus == most
+
+
+def test_what_ray_says_of_waiting_replicas_is_logged_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def status(name: str, message: str) -> SimpleNamespace:
+        return SimpleNamespace(status=name, message="", deployments={"d": SimpleNamespace(message=message)})
+
+    waiting = status("DEPLOYING", "1 replicas have taken more than 30s to be scheduled")
+    answers = iter([status("DEPLOYING", ""), waiting, waiting, status("RUNNING", "")])
+    serve = SimpleNamespace(status=lambda: SimpleNamespace(applications={APPLICATION: next(answers)}))
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(serve=serve))
+    lines: list[str] = []
+    assert wait_until_running(threading.Event(), lines.append)
+    assert lines == ["1 replicas have taken more than 30s to be scheduled"]
 
 
 def test_defaults_of_a_replica_follow_its_cpus() -> None:
