@@ -40,17 +40,20 @@ def main() -> None:
     parser.add_argument("--images", type=Path, default=Path("docs/images"))
     options = parser.parse_args()
     with TemporaryDirectory() as folder:
-        bundle = Path(folder, "calibrated")
+        bundle, uncalibrated = Path(folder, "calibrated"), Path(folder, "uncalibrated.safetensors")
+        wideresnet.export(uncalibrated, MODEL, library="safetensors")
         data = open_labelled(options.cifar10, read_labels("cifar10"))
         half, rest = data.take_part("1/2"), data.take_part("2/2")
         report = wideresnet.calibrate(MODEL, half, bundle)
         print("temperature", report.uncertainty.temperature)
-        before, after = wideresnet.evaluate(MODEL, rest), wideresnet.evaluate(bundle, rest, coverage=0.95)
+        before, after = wideresnet.evaluate(uncalibrated, rest), wideresnet.evaluate(bundle, rest, coverage=0.95)
         unseen = open_labelled(options.cifar100, read_labels("cifar100"))
         images = [item.source for item in balanced_sample(unseen.items, UNSEEN)]
-        p_values = [answer.p_known for answer in wideresnet.load(bundle).iter_classify(images, batch_size=64)]
+        p_values = np.array([answer.p_known for answer in wideresnet.load(bundle).iter_classify(images, batch_size=64)])
     print(f"before: {before.calibration_error:.4f}, after: {after.calibration_error:.4f}, {after.uncertainty}")
-    print("of CIFAR-100 unknown:", np.mean(np.array(p_values) < 0.01))
+    print("of CIFAR-100 unknown, and with p-values below 5 %:", *((p_values < p).mean() for p in (0.01, 0.05)))
+    for name, curve in (("before", _curve(before)), ("after", _curve(after))):
+        print(name, *(f"{sure:.1f} % sure: {right:.1f} % right;" for sure, right in curve))
     curves = {
         f"before: ECE {100 * before.calibration_error:.1f} %": _curve(before),
         f"calibrated: ECE {100 * after.calibration_error:.1f} %": _curve(after),
@@ -58,7 +61,7 @@ def main() -> None:
     }
     _save(options.images / "reliability.svg", lines("Reliability", curves, "probability of the answer, %", "right, %"))
     assert after.uncertainty
-    counts = np.bincount(np.minimum(np.array(p_values) * P_BINS, P_BINS - 1).astype(int), minlength=P_BINS)
+    counts = np.bincount(np.minimum(p_values * P_BINS, P_BINS - 1).astype(int), minlength=P_BINS)
     for name, values, colour in (("known", after.uncertainty.p_values, 0), ("unseen", counts.tolist(), 1)):
         fractions = [100 * value / sum(values) for value in values]
         chart = columns("P-values", fractions, (0, 1), ("p-value", "images, %"), colour)
