@@ -10,8 +10,8 @@ Work passes through two stages, joined by one queue:
     _complete   event loop again, woken once per batch: statistics, permits, futures
 
 For the smallest networks the work of threads that wake each other, and wait for the interpreter lock, is more than the
-work on an image. So a small image is decoded by ``submit`` itself, and all those of one turn of the event loop enter
-the queue together.
+work on an image. So small images, ``QUICK`` of a request, are decoded by ``submit`` itself; all those of one turn of
+the event loop enter the queue together.
 
 The networks of a cascade are members with a queue each, of one pool of threads. A job whose images a member passes on
 enters the next member's queue, and so its next batch; before, if it takes another crop, _decode once more. The seconds
@@ -65,7 +65,9 @@ from wideresnet.serve.statistics import CascadeStatistics, InferenceStatistics
 Observer = Callable[[ModelInput, NDArray[np.uint8], NDArray[np.float32], RequestContext, int], None]
 
 SPACING = 0.25                                     # seconds: about the longest that a thread decodes an image
-SMALL, SMALL_CROP = 2**13, 64                      # bytes, and ``workload``, of a small image; pixels of a crop's side
+# A small image has at most SMALL bytes, and as large a ``workload``, and a crop of SMALL_CROP pixels; of one request
+# QUICK are decoded at once.
+SMALL, SMALL_CROP, QUICK = 2**13, 64, 16
 
 
 class ModelWorker:
@@ -129,7 +131,7 @@ class ModelWorker:
         turn = started + SPACING * first
         job = Job(item, images, permit, postprocess, loop.create_future(), started, first, turn)
         permit.acquire(images)
-        if not first and self._is_quick(item):
+        if first < QUICK and self._is_quick(item):
             self._ready += self._read_pixels(job, self._images.read, quick=True)
             loop.call_soon(self._queue_ready)
             return job.future
