@@ -52,6 +52,8 @@ def main() -> None:
         p_values = np.array([answer.p_known for answer in wideresnet.load(bundle).iter_classify(images, batch_size=64)])
     print(f"before: {before.calibration_error:.4f}, after: {after.calibration_error:.4f}, {after.uncertainty}")
     print("of CIFAR-100 unknown, and with p-values below 5 %:", *((p_values < p).mean() for p in (0.01, 0.05)))
+    ranks = np.arange(1, len(p_values) + 1) / len(p_values)
+    print("distance from uniform p-values:", np.abs(ranks - np.sort(p_values)).max())
     for name, curve in (("before", _curve(before)), ("after", _curve(after))):
         print(name, *(f"{sure:.1f} % sure: {right:.1f} % right;" for sure, right in curve))
     curves = {
