@@ -142,9 +142,9 @@ def _check_hash(path: Path, sha256: str, card: ModelCard, name: str = "") -> Non
 
 
 def first_fault(error: ValidationError) -> str:
-    """Return the first field that is wrong, and how."""
+    """Return the first field that is wrong, and how; without a field where the document is no JSON or no object."""
     fault = error.errors()[0]
-    return f"{'.'.join(map(str, fault['loc'])) or 'it'}: {fault['msg']}"
+    return ": ".join(filter(None, (".".join(map(str, fault["loc"])), fault["msg"])))
 
 
 def _sha256(data: bytes) -> str:

@@ -21,7 +21,7 @@ from wideresnet.architectures import get_architecture
 from wideresnet.bundle.files import first_fault
 from wideresnet.errors import ConfigError, os_errors_as
 from wideresnet.machine import available_cpus, cpu_name
-from wideresnet.pipes import read_text
+from wideresnet.pipes import read_file
 from wideresnet.records import Choice, ModelCard, Peak
 from wideresnet.tasks.bench.peak import open_gemms
 from wideresnet.weights.catalogue import CATALOGUE, Weights
@@ -104,9 +104,9 @@ def recommend(
 def read_rows(benchmark: Path) -> list[_Row]:
     """Read the rows of OpenVINO in a document of ``wrn bench``. Raises ConfigError."""
     with os_errors_as(ConfigError, f"cannot read {benchmark}"):
-        text = read_text(benchmark)
+        data = read_file(benchmark)
     try:
-        document = _BENCHMARK.validate_json(text)
+        document = _BENCHMARK.validate_json(data)
     except ValidationError as error:
         problem = f"{benchmark} is not a document of 'wrn bench': {first_fault(error)}"
         raise ConfigError(problem, "write one with 'wrn bench -o'") from error

@@ -106,6 +106,9 @@ def test_another_file_is_an_error(tmp_path):
         (tmp_path / "x.json").write_text(content)
         with pytest.raises(ConfigError, match="not a document of 'wrn bench'"):
             recommend(Requirements(), PEAK, tmp_path / "x.json")
+    (tmp_path / "x.json").write_bytes(b'{"rows": "\xff"}')
+    with pytest.raises(ConfigError, match="not a document of 'wrn bench'"):
+        recommend(Requirements(), PEAK, tmp_path / "x.json")
     with pytest.raises(ConfigError, match="cannot read"):
         recommend(Requirements(), PEAK, tmp_path / "missing.json")
 
