@@ -92,7 +92,7 @@ def check_reachable(address: str) -> None:
 
 
 def _no_cluster(address: str, reason: object) -> ConfigError:
-    hint = "start one with 'ray start --head', or use 'local'"
+    hint = "start one with 'ray start --head', or use 'local'; for one with a token set RAY_AUTH_MODE=token"
     return ConfigError(f"no Ray cluster at {address!r}: {reason}", hint)
 
 
