@@ -199,7 +199,7 @@ def _fields_with_effect(architecture: Architecture, variant: Mapping[str, object
 
 
 def _check_field(name: str, value: object) -> None:
-    """Raise ConfigError for a value that the field cannot have: of a switch 1 is none."""
+    """Raise ConfigError for a value that the field cannot have. A switch takes True or False, not 1 or 0."""
     if choices := VARIANT_FIELDS[name]:
         is_valid = value in choices and isinstance(value, type(choices[0]))
         listed = f"one of {', '.join(map(str, choices))}"
