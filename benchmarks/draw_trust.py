@@ -20,6 +20,7 @@ from wideresnet.datasets.sample import balanced_sample
 from wideresnet.records import P_BINS, EvalReport
 from wideresnet.report.html.charts import columns
 from wideresnet.report.html.page import HEIGHT, lines
+from wideresnet.serve.metrics import distance_from_uniform
 
 MODEL = "wrn_16_4.cifar10"
 UNSEEN = 2000                                      # images of CIFAR-100
@@ -52,8 +53,7 @@ def main() -> None:
         p_values = np.array([answer.p_known for answer in wideresnet.load(bundle).iter_classify(images, batch_size=64)])
     print(f"before: {before.calibration_error:.4f}, after: {after.calibration_error:.4f}, {after.uncertainty}")
     print("of CIFAR-100 unknown, and with p-values below 5 %:", *((p_values < p).mean() for p in (0.01, 0.05)))
-    ranks = np.arange(1, len(p_values) + 1) / len(p_values)
-    print("distance from uniform p-values:", np.abs(ranks - np.sort(p_values)).max())
+    print("distance from uniform p-values:", distance_from_uniform(p_values.tolist()))
     for name, curve in (("before", _curve(before)), ("after", _curve(after))):
         print(name, *(f"{sure:.1f} % sure: {right:.1f} % right;" for sure, right in curve))
     curves = {
