@@ -142,9 +142,10 @@ def _check_hash(path: Path, sha256: str, card: ModelCard, name: str = "") -> Non
 
 
 def first_fault(error: ValidationError) -> str:
-    """Return the first field that is wrong, and how; without a field where the document is no JSON or no object."""
+    """Return the first wrong field and its fault; the fault alone where no field is wrong but the document."""
     fault = error.errors()[0]
-    return ": ".join(filter(None, (".".join(map(str, fault["loc"])), fault["msg"])))
+    field = ".".join(map(str, fault["loc"]))
+    return f"{field}: {fault['msg']}" if field else fault["msg"]
 
 
 def _sha256(data: bytes) -> str:

@@ -228,7 +228,7 @@ def _shutdown_signal() -> Iterator[threading.Event]:
 def wait_until_running(shutdown: threading.Event, log: Callable[[str], object]) -> bool:
     """Return True when the replicas are ready, False when ``shutdown`` is set first. Raises EngineError.
 
-    What Ray Serve says of replicas that wait for CPUs is logged once.
+    Each message of Ray Serve about replicas that wait for CPUs is logged once.
     """
     from ray import serve
 

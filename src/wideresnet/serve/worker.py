@@ -65,8 +65,8 @@ from wideresnet.serve.statistics import CascadeStatistics, InferenceStatistics
 Observer = Callable[[ModelInput, NDArray[np.uint8], NDArray[np.float32], RequestContext, int], None]
 
 SPACING = 0.25                                     # seconds: about the longest that a thread decodes an image
-# A small image has at most SMALL bytes, and as large a ``workload``, and a crop of SMALL_CROP pixels; of one request
-# QUICK are decoded at once.
+# A small image has at most SMALL bytes, a ``workload`` of at most SMALL, and crops with sides of at most SMALL_CROP
+# pixels. At most QUICK small images of a request are decoded on the event loop.
 SMALL, SMALL_CROP, QUICK = 2**13, 64, 16
 
 

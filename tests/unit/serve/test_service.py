@@ -90,7 +90,7 @@ def test_waiting_images_are_inferred_in_batches(make_service) -> None:
 
 
 def test_small_images_are_decoded_at_once_and_inferred_together(make_service, monkeypatch) -> None:
-    """It takes less time than to wake a thread. Larger images, and all but some of a request, are for threads."""
+    """It takes less time than to wake a thread. Larger images, and the 17th and later of a request, go to threads."""
     threads = list[str]()
 
     def decode(data: bytes, *arguments: Any) -> Any:

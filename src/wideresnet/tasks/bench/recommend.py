@@ -53,7 +53,7 @@ class Requirements:
 
 @dataclass(frozen=True)
 class _Row:
-    """What is read of a row of ``wrn bench -o``; see ``BenchRow``. Older documents lack the number of pixels."""
+    """The fields of a benchmark's row that a recommendation uses; see ``BenchRow``. Older rows have no ``pixels``."""
 
     model: str
     what: str
@@ -67,13 +67,10 @@ class _Row:
 
 @dataclass(frozen=True)
 class _Benchmark:
-    """What is read of a document of ``wrn bench -o``."""
+    """The parts of a document of ``wrn bench -o`` that a recommendation uses."""
 
     rows: list[_Row]
     machine: dict[str, object]
-
-
-_BENCHMARK = TypeAdapter(_Benchmark)
 
 
 def measure_peak(threads: int = 0) -> Peak:
@@ -106,7 +103,7 @@ def read_rows(benchmark: Path) -> list[_Row]:
     with os_errors_as(ConfigError, f"cannot read {benchmark}"):
         data = read_file(benchmark)
     try:
-        document = _BENCHMARK.validate_json(data)
+        document = TypeAdapter(_Benchmark).validate_json(data)
     except ValidationError as error:
         problem = f"{benchmark} is not a document of 'wrn bench': {first_fault(error)}"
         raise ConfigError(problem, "write one with 'wrn bench -o'") from error
