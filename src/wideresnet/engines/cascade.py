@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 
 from wideresnet.engines.base import Engine, OutputsEngine
 from wideresnet.errors import EngineError
+from wideresnet.images.crops import LaterCrops
 from wideresnet.logits import certainty, check_logits
-from wideresnet.records import Cascade, PassedOn
+from wideresnet.records import Cascade, CropsByRow, PassedOn
 
 WAITING = 2**26                                    # bytes of crops that wait for a batch to fill, at most
 LAST_THRESHOLD = -1.0                              # of the last member: less than any certainty
 GROUP = 4                                          # batches for each stream of a later member, computed in one go
 
-Crops = tuple[NDArray[np.uint8], ...]              # a batch, by each of ``Cascade.specs``
+Crops = tuple[NDArray[np.uint8], *tuple[CropsByRow, ...]]   # a batch, by each of ``Cascade.specs``
 Answered = tuple[NDArray[np.float32], NDArray[np.int64]]   # logits [N, C], and the member that answered [N]
 
 
@@ -32,6 +33,11 @@ class _PendingBatch:
     logits: NDArray[np.float32]
     member: NDArray[np.int64]
     unanswered: int
+
+    def release(self, row: int) -> None:
+        """Drop the decoded image of an answered row."""
+        if isinstance(self.crops[-1], LaterCrops):
+            self.crops[-1].release(row)
 
 
 _Row = tuple[_PendingBatch, int]                   # one image: its batch, and its row there
@@ -103,9 +109,12 @@ class CascadeEngine(OutputsEngine):
                 yield crops[0]
 
         for logits in self.members[0].stream(pixels()):
-            rows = np.flatnonzero(self._is_unsure(0, logits)).tolist()
+            unsure = self._is_unsure(0, logits)
+            rows, answered = np.flatnonzero(unsure).tolist(), np.flatnonzero(~unsure).tolist()
             batch = _PendingBatch(running.popleft(), logits, np.zeros(len(logits), np.int64), len(rows))
             queues[1] += ((batch, row) for row in rows)
+            for row in answered:
+                batch.release(row)
             yield batch
 
     def _run_later(self, queues: list[list[_Row]], size: int, *, at_once: bool) -> None:
@@ -124,6 +133,7 @@ class CascadeEngine(OutputsEngine):
                     else:
                         batch.logits[row], batch.member[row] = values, number
                         batch.unanswered -= 1
+                        batch.release(row)
 
     def _is_unsure(self, number: int, logits: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Return which images a member passes on."""

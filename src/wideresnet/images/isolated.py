@@ -29,11 +29,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import AvifImagePlugin
+from PIL import AvifImagePlugin, Image
 
 from wideresnet.errors import ImageError
 from wideresnet.images.decode import Limits, open_image
 from wideresnet.images.preprocess import MIN_SCALE, preprocess
+from wideresnet.images.workload import workload
 from wideresnet.machine import available_cpus
 from wideresnet.records import Exif, Preprocess
 
@@ -61,11 +62,26 @@ def decode_crops(data: bytes, specs: Sequence[Preprocess], exif: Exif, reduced: 
 
     These have the same ``alpha``. See ``loader.load_crop``.
     """
+    image, is_reduced = open_for_crops(data, specs, exif, reduced, limits)
+    return tuple(preprocess(image, spec, reduced=is_reduced) for spec in specs), image.size
+
+
+def open_for_crops(
+    data: bytes, specs: Sequence[Preprocess], exif: Exif, reduced: bool, limits: Limits
+) -> tuple[Image.Image, bool]:
+    """Decode encoded bytes for ``preprocess``; return also its argument ``reduced``. See ``decode_crops``."""
     antialiased = all(spec.interpolation != "opencv-bilinear" for spec in specs)     # a reduced image changes them much
     min_side = math.ceil(MIN_SCALE * max(spec.resize for spec in specs)) if reduced and antialiased else 0
     image = open_image(data, exif=exif, alpha=specs[0].alpha, limits=limits, min_side=min_side)
-    is_reduced = bool(min_side) and min(image.size) >= min_side
-    return tuple(preprocess(image, spec, reduced=is_reduced) for spec in specs), image.size
+    return image, bool(min_side) and min(image.size) >= min_side
+
+
+def decode_sized(
+    data: bytes, specs: Sequence[Preprocess], exif: Exif, reduced: bool, limits: Limits
+) -> SizedCrops:
+    """Decode like ``decode_crops``, in a process where that may take long."""
+    run = decode_in_process if is_slow(workload(data), limits) else decode_crops
+    return run(data, specs, exif, reduced, limits)
 
 
 def decode_in_process(

@@ -4,26 +4,24 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, nullcontext, suppress
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar, get_args
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wideresnet.errors import ConfigError, ImageError, check_choice, errors_as
+from wideresnet.errors import ConfigError, ImageError, errors_as
+from wideresnet.images.crops import Crops, ImageReader, LaterCrops
 from wideresnet.images.decode import DEFAULT_LIMITS, Limits, read_encoded, read_regular
-from wideresnet.images.isolated import decode_crops, decode_in_process, is_slow
-from wideresnet.images.preprocess import preprocess
-from wideresnet.images.workload import workload
+from wideresnet.images.preprocess import is_crop
 from wideresnet.machine import available_cpus
 from wideresnet.pipes import read_file, special_kind
 from wideresnet.records import Batch, EncodedImage, Exif, Failure, Item, Preprocess, Source
 
-Crops = tuple[NDArray[np.uint8], ...]              # of one image, by several preprocessings
 Outcome = tuple[Item, Crops | Failure]
 Input = TypeVar("Input")
 Result = TypeVar("Result")
@@ -43,8 +41,9 @@ def load_batches(
     An image that cannot be read is a Failure in its batch. ``items`` may be endless: it is iterated in the calling
     thread, at most two batches ahead of the batch that was last yielded. Closing the iterator (or an error in the
     caller's loop) ends the threads. Decoding runs in ``threads`` threads beside the caller, None: one for each CPU of
-    this process; with 1 in the calling thread. ``reduced``: see ``load_crop``. With several ``spec``, the first makes
-    ``pixels`` and the others ``further``, from one decoded image.
+    this process; with 1 in the calling thread, where arrays that are crops already are always copied. ``reduced``: see
+    ``load_crop``. With several ``spec``, the first makes ``pixels`` and the others ``further``, whose rows are made
+    when they are read, from one decoded image.
 
     Raises ConfigError for a batch size or number of threads below 1.
     """
@@ -52,10 +51,11 @@ def load_batches(
     if batch_size < 1 or threads < 1:
         raise ConfigError(f"batch size and threads must be at least 1, got {batch_size} and {threads}")
     specs = [spec] if isinstance(spec, Preprocess) else spec
-    read = partial(_crops_or_failure, specs=specs, exif=exif, reduced=reduced)
-    in_threads = map_ahead(read, items, threads, 2 * batch_size, "decode")
+    reader = ImageReader(specs, DEFAULT_LIMITS, exif, reduced=reduced)
+    read = partial(_crops_or_failure, reader=reader)
+    in_threads = map_ahead(read, items, threads, 2 * batch_size, "decode", partial(_is_crop, specs=specs))
     outcomes = (read(item) for item in items) if threads == 1 else in_threads
-    return _batches(outcomes, [spec.crop for spec in specs], batch_size)
+    return _batches(outcomes, reader, batch_size)
 
 
 def load_crop(
@@ -78,15 +78,7 @@ def load_crop(
         source = Path(source)
     path = source.path if isinstance(source, Item) else source if isinstance(source, Path) else None
     with errors_as(ImageError, ImageError, str(path)) if path is not None else nullcontext():
-        return _load_crops(source, [spec], exif, reduced, limits)[0]
-
-
-def decode_sized(
-    data: bytes, specs: Sequence[Preprocess], exif: Exif, reduced: bool, limits: Limits
-) -> tuple[Crops, tuple[int, int]]:
-    """Decode encoded bytes once, in a process where that may take long, and preprocess them; see ``decode_crops``."""
-    run = decode_in_process if is_slow(workload(data), limits) else decode_crops
-    return run(data, specs, exif, reduced, limits)
+        return _load_crops(source, ImageReader([spec], limits, exif, reduced=reduced))[0]
 
 
 def named_item(path: Path) -> Item:
@@ -97,60 +89,63 @@ def named_item(path: Path) -> Item:
     return Item(str(path), path)
 
 
-def _load_crops(
-    source: Source | Item, specs: Sequence[Preprocess], exif: Exif, reduced: bool, limits: Limits
-) -> Crops:
-    check_choice("way to treat EXIF", exif, get_args(Exif))
+def _load_crops(source: Source | Item, reader: ImageReader) -> Crops:
     if isinstance(source, Item):
-        source = read_regular(source.source, limits) if isinstance(source.source, Path) else source.source
+        source = read_regular(source.source, reader.limits) if isinstance(source.source, Path) else source.source
     if isinstance(source, np.ndarray):
-        return tuple(preprocess(source, spec) for spec in specs)
+        return reader.crop(source)
     if isinstance(source, EncodedImage):
-        source = source.read(limits.bytes)
-    data = read_encoded(source, limits) if isinstance(source, Path) else source
-    return decode_sized(data, specs, exif, reduced, limits)[0]
+        source = source.read(reader.limits.bytes)
+    return reader.read_anywhere(read_encoded(source, reader.limits) if isinstance(source, Path) else source)
 
 
-def _crops_or_failure(item: Item, specs: Sequence[Preprocess], exif: Exif, reduced: bool) -> Outcome:
+def _crops_or_failure(item: Item, reader: ImageReader) -> Outcome:
     try:
-        return item, _load_crops(item, specs, exif, reduced, DEFAULT_LIMITS)
+        return item, _load_crops(item, reader)
     except ImageError as error:
         return item, Failure(path=item.path, error=error.message, hint=error.hint)
 
 
+def _is_crop(item: Item, specs: Sequence[Preprocess]) -> bool:
+    return isinstance(item.source, np.ndarray) and all(is_crop(item.source, spec) for spec in specs)
+
+
 def map_ahead(
-    read: Callable[[Input], Result], items: Iterable[Input], threads: int, ahead: int, name: str
-) -> Generator[Result, None, None]:
-    """Yield ``map(read, items)``, computed in threads called ``name``, at most ``ahead`` items before the last."""
+    read: Callable[[Input], Result], items: Iterable[Input], threads: int, ahead: int, name: str,
+    is_quick: Callable[[Input], bool] = lambda _: False,
+) -> Generator[Result, None, None]:  # fmt: skip
+    """Yield ``map(read, items)``, computed in threads called ``name``, at most ``ahead`` items before the last.
+
+    Items for which ``is_quick`` is true are read in the calling thread: to wake another one takes longer.
+    """
     pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
-    running: deque[Future[Result]] = deque()
+    running: deque[Callable[[], Result]] = deque()
     try:
         for item in items:
-            running.append(pool.submit(read, item))
+            running.append(partial(read, item) if is_quick(item) else pool.submit(read, item).result)
             if len(running) >= ahead:
-                yield running.popleft().result()
+                yield running.popleft()()
         while running:
-            yield running.popleft().result()
+            yield running.popleft()()
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def _batches(
-    outcomes: Generator[Outcome, None, None], sides: Sequence[int], batch_size: int
+    outcomes: Generator[Outcome, None, None], reader: ImageReader, batch_size: int
 ) -> Generator[Batch, None, None]:
     with closing(outcomes):                        # now and not when it is collected: its threads end
         while group := list(islice(outcomes, batch_size)):
-            yield _batch(group, sides)
+            yield _batch(group, reader)
 
 
-def _batch(group: list[Outcome], sides: Sequence[int]) -> Batch:
+def _batch(group: list[Outcome], reader: ImageReader) -> Batch:
     readable = [(item, crops) for item, crops in group if not isinstance(crops, Failure)]
     failed = {index: outcome for index, (_, outcome) in enumerate(group) if isinstance(outcome, Failure)}
-    columns: Iterable[Crops] = zip(*(crops for _, crops in readable), strict=True)
-    stacks = [*map(np.stack, columns)] if readable else [np.empty((0, side, side, 3), np.uint8) for side in sides]
+    images, side = [crops for _, crops in readable], reader.specs[0].crop
     return Batch(
-        pixels=stacks[0],
-        further=tuple(stacks[1:]),
+        pixels=np.stack([crops[0] for crops in images]) if images else np.empty((0, side, side, 3), np.uint8),
+        further=tuple(LaterCrops(reader, images, index) for index in range(1, len(reader.specs))),
         items=tuple(item for item, _ in readable),
         failures=tuple(failed.values()),
         failed=tuple(failed),

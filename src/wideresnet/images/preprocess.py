@@ -34,7 +34,10 @@ def preprocess(
     resize; full contrast can be 12 levels off with bicubic. Raises ImageError for an array that is empty or not RGB.
     """
     if isinstance(image, np.ndarray):
-        image = _as_pillow(image)
+        _check_array(image)
+        if is_crop(image, spec):
+            return image.copy()
+        image = Image.fromarray(image)
     width, height = image.size
     new_width, new_height = resized_size(width, height, spec)
     columns, rows = crop_range(new_width, spec.crop), crop_range(new_height, spec.crop)
@@ -60,6 +63,11 @@ def preprocess(
     return _pad(np.array(image.crop((columns.start, rows.start, columns.stop, rows.stop))), spec.crop)
 
 
+def is_crop(image: NDArray[np.uint8], spec: Preprocess) -> bool:
+    """Return whether an image [H, W, 3] has the size of the crop and of the resize: then it stays as it is."""
+    return image.shape[:2] == (spec.resize, spec.resize) == (spec.crop, spec.crop)
+
+
 def resized_size(width: int, height: int, spec: Preprocess) -> tuple[int, int]:
     """Return (width, height) after the resize, in pixels. The long side is truncated, not rounded."""
     if spec.mode == "squash":
@@ -80,7 +88,8 @@ def crop_range(length: int, crop: int) -> range:
     return range(start, start + crop)
 
 
-def _as_pillow(array: NDArray[np.uint8]) -> Image.Image:
+def _check_array(array: NDArray[np.uint8]) -> None:
+    """Raise ImageError for an array that is empty or not RGB uint8 [H, W, 3]."""
     if 0 in array.shape:
         raise ImageError("the image has no pixels")
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
@@ -89,7 +98,6 @@ def _as_pillow(array: NDArray[np.uint8]) -> Image.Image:
             hint="give brightness in 0..255 as uint8, with three colours as the last axis: of floats within 0..1"
             " (255 * image).round().astype('uint8'), without the normalisation, which the model does",
         )
-    return Image.fromarray(array)
 
 
 def _thin_crop(

@@ -47,6 +47,7 @@ from wideresnet.records.images import (
     RGB,
     Alpha,
     Batch,
+    CropsByRow,
     EncodedImage,
     Exif,
     Failure,

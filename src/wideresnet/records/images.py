@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
-from typing import Literal, TypeVar, get_args
+from typing import Literal, Protocol, TypeVar, get_args
 from zlib import crc32
 
 import numpy as np
@@ -116,13 +116,23 @@ class Item:
     label: int | None = None
 
 
+class CropsByRow(Protocol):
+    """The crops of N images, RGB uint8 [S, S, 3], as an array [N, S, S, 3] or made when a row is read."""
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of all of them."""
+
+    def __getitem__(self, row: int, /) -> NDArray[np.uint8]: ...
+
+
 @dataclass(frozen=True, eq=False)
 class Batch:
     """Consecutive items of a run, in order: the readable ones as pixels, the others as failures.
 
     ``pixels`` is RGB uint8 [N, S, S, 3]; ``items`` are its N items. N may be 0 when all failed. ``failed``
     holds the indices of ``failures`` among all. ``known_scores`` [N]: of a calibrated network that has run. For a
-    cascade ``further`` are the other crops that its members need, as ``pixels``; once it has run, ``members`` [N] are
+    cascade ``further`` are the other crops that its members need, by row; once it has run, ``members`` [N] are
     the indices of those that answered.
     """
 
@@ -131,7 +141,7 @@ class Batch:
     failures: tuple[Failure, ...] = ()
     failed: tuple[int, ...] = ()
     known_scores: NDArray[np.float32] | None = None
-    further: tuple[NDArray[np.uint8], ...] = ()
+    further: tuple[CropsByRow, ...] = ()
     members: NDArray[np.int64] | None = None
 
     def in_order(self, results: Sequence[Result]) -> Iterator[Result | Failure]:

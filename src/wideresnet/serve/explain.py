@@ -15,7 +15,7 @@ from PIL import Image
 
 from wideresnet.engines import EngineOptions
 from wideresnet.errors import ConfigError
-from wideresnet.images.loader import decode_sized
+from wideresnet.images.isolated import decode_sized
 from wideresnet.images.preprocess import crop_range, resized_size
 from wideresnet.records import ClassMap, Explanation, Labels, Preprocess
 from wideresnet.report.html.overlay import draw_evidence, encoded

@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wideresnet.errors import ImageError
+from wideresnet.images.crops import Crops
 from wideresnet.logits import check_logits, softmax
 from wideresnet.prediction_sets import p_values
 from wideresnet.records import Batch, Uncertainty
 from wideresnet.serve.admission import Permit
-from wideresnet.serve.crops import Crops
 
 ModelInput = bytes | NDArray[np.uint8]             # an encoded image, or preprocessed RGB uint8 [N, S, S, 3]
 Result = TypeVar("Result")

@@ -49,6 +49,7 @@ from wideresnet.datasets.labels import Language, translated
 from wideresnet.engines.cascade import CascadeEngine
 from wideresnet.engines.throughput import BATCH
 from wideresnet.errors import ConfigError, ImageError
+from wideresnet.images.crops import Crops, ImageReader
 from wideresnet.images.decode import Limits
 from wideresnet.images.isolated import is_slow
 from wideresnet.images.workload import workload
@@ -56,7 +57,6 @@ from wideresnet.machine import available_cpus
 from wideresnet.records import Batch, Labels, LabelScore
 from wideresnet.report.escape import json_text
 from wideresnet.serve.admission import Permit, RequestContext
-from wideresnet.serve.crops import Crops, ImageReader
 from wideresnet.serve.http.errors import ApiError
 from wideresnet.serve.jobs import Decoded, Job, ModelInput, OrderedPool, Outcome, Postprocess, Result
 from wideresnet.serve.statistics import CascadeStatistics, InferenceStatistics

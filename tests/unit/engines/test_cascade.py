@@ -14,8 +14,9 @@ from wideresnet.engines import EngineOptions, open_engine
 from wideresnet.engines import cascade as engines_cascade
 from wideresnet.engines.cascade import CascadeEngine
 from wideresnet.errors import EngineError
+from wideresnet.images import crops, loader
 from wideresnet.logits import certainty
-from wideresnet.records import Cascade, CascadeMember, CascadePoint, EngineInfo, Preprocess
+from wideresnet.records import Cascade, CascadeMember, CascadePoint, EngineInfo, Item, Preprocess
 
 SPEC = Preprocess(resize=4, crop=4, mode="squash")
 RNG = np.random.default_rng(7)
@@ -115,6 +116,40 @@ def test_members_get_their_own_crops() -> None:
     assert taken == [(3, 8, 8, 3)]
     with pytest.raises(EngineError, match="different crops: 4, 8 pixels"):
         engine(tiny_images(3, 4))
+
+
+@pytest.mark.parametrize("kept", [2**26, 5000, 0])
+def test_later_crops_are_made_of_passed_on_images_only(monkeypatch: pytest.MonkeyPatch, kept: int) -> None:
+    """Those beyond ``kept`` bytes of decoded images are made at once. All decoded images are dropped in the end."""
+    monkeypatch.setattr(crops, "KEPT", kept)
+    made, preprocess = [], crops.preprocess
+    monkeypatch.setattr(crops, "preprocess", lambda image, spec, **_: made.append(spec) or preprocess(image, spec))
+    readers: list[crops.ImageReader] = []
+    reader = crops.ImageReader
+    monkeypatch.setattr(loader, "ImageReader", lambda *args, **kw: readers.append(reader(*args, **kw)) or readers[-1])
+    large = Preprocess(resize=8, crop=8, mode="squash")
+    pixels = tiny_images(60, 20)
+    first, second = (np.stack([preprocess(image, spec) for image in pixels]) for spec in (SPEC, large))
+    certainties = certainty(LinearEngine(0)(first), "margin", 1.5)
+    threshold = float(np.median(certainties))
+    cascade = make_cascade((threshold,), (SPEC, large))
+
+    class Large(LinearEngine):
+        def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+            return super().__call__(batch[:, ::2, ::2])
+
+    items = [Item(str(number), image) for number, image in enumerate(pixels)]
+    batches = loader.load_batches(items, [SPEC, large], batch_size=7, threads=2)
+    answers = CascadeEngine(cascade, [LinearEngine(0), Large(1)]).answers((b.pixels, *b.further) for b in batches)
+    logits, members = map(np.concatenate, zip(*answers, strict=True))
+    is_sure = certainties >= threshold
+    np.testing.assert_array_equal(members, np.where(is_sure, 0, 1))
+    wanted = np.where(is_sure[:, None], LinearEngine(0)(first), Large(1)(second))
+    np.testing.assert_array_equal(logits, wanted)
+    later = made.count(large)
+    assert later == {2**26: 30, 0: 60}.get(kept, later)
+    assert 30 <= later <= 60
+    assert [reader._free for reader in readers] == [kept]
 
 
 def test_logits_that_are_not_finite_are_an_error_of_any_member() -> None:

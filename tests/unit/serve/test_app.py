@@ -65,7 +65,7 @@ def test_several_files_are_answered_in_order_with_the_error_of_an_unreadable_one
 def test_exif_orientation_is_applied(client, monkeypatch) -> None:
     orientations = []
     monkeypatch.setattr(
-        "wideresnet.serve.crops.decode_crops",
+        "wideresnet.images.crops.decode_crops",
         lambda _data, _spec, exif, *_: ((orientations.append(exif) or FakeEngine().image(0),), (8, 8)),
     )
     assert client.post("/v1/classify", content=png(1)).status_code == 200

@@ -23,10 +23,11 @@ from wideresnet.bundle import Bundle, write_bundle
 from wideresnet.bundle.derive import as_float32, with_preprocess
 from wideresnet.engines import EngineOptions, open_engine
 from wideresnet.engines.cascade import CascadeEngine
+from wideresnet.images import crops, isolated
 from wideresnet.images.decode import open_image
 from wideresnet.images.preprocess import preprocess
 from wideresnet.logits import certainty
-from wideresnet.serve import crops, statistics
+from wideresnet.serve import statistics
 from wideresnet.serve.app import make_app
 from wideresnet.serve.models import open_models
 from wideresnet.serve.service import Service
@@ -118,7 +119,7 @@ def test_concurrent_requests_get_the_logits_of_the_rule(
         f'{{member="{number}",model="c"}}': sum(member > number for member in members)
         for number in range(len(cascade.members) - 1)
     }
-    assert service.models["c"]._images._free == crops.WAITING
+    assert service.models["c"]._images._free == crops.KEPT
 
 
 def test_an_answer_says_whether_the_image_was_passed_on(
@@ -164,9 +165,9 @@ def test_an_image_is_decoded_once_and_cropped_again_only_where_it_is_passed_on(
 
         return counted
 
-    monkeypatch.setattr(crops, "open_image", count("open_image", open_image))
+    monkeypatch.setattr(isolated, "open_image", count("open_image", open_image))
     monkeypatch.setattr(crops, "preprocess", count("preprocess", preprocess))
-    monkeypatch.setattr(crops, "WAITING", 2**26 if kept else 1000)
+    monkeypatch.setattr(crops, "KEPT", 2**26 if kept else 1000)
     service = serve(bundle)
     with TestClient(make_app(service)) as client:
         np.testing.assert_array_equal(logits_of(client.post("/v2/models/c/infer", json=body(files))), wanted)

@@ -97,7 +97,7 @@ def test_small_images_are_decoded_at_once_and_inferred_together(make_service, mo
         threads.append("loop" if threading.current_thread() is threading.main_thread() else "thread")
         return decode_crops(data, *arguments)
 
-    monkeypatch.setattr("wideresnet.serve.crops.decode_crops", decode)
+    monkeypatch.setattr("wideresnet.images.crops.decode_crops", decode)
     engine = GatedEngine()
     service = make_service(engine)
     engine.gate.set()
@@ -146,7 +146,7 @@ def test_the_many_images_of_a_request_do_not_delay_another(make_service, monkeyp
         order.append(data)
         return decode_crops(data, *arguments)
 
-    monkeypatch.setattr("wideresnet.serve.crops.decode_crops", decode)
+    monkeypatch.setattr("wideresnet.images.crops.decode_crops", decode)
     monkeypatch.setattr("wideresnet.serve.worker.SMALL", 0)       # read by the threads
     service = make_service()
 
@@ -167,7 +167,7 @@ def test_slow_images_leave_the_queue_to_others(make_service, monkeypatch) -> Non
     """They have one of their own, with the same capacity."""
     gate = threading.Event()
     monkeypatch.setattr(
-        "wideresnet.serve.crops.decode_in_process", lambda *arguments: gate.wait(20) and decode_crops(*arguments)
+        "wideresnet.images.crops.decode_in_process", lambda *arguments: gate.wait(20) and decode_crops(*arguments)
     )
     service = make_service(queue=2)
     file = io.BytesIO()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from wideresnet.bundle import Bundle
 from wideresnet.datasets.labelled import LabelledData
-from wideresnet.engines.cascade import WAITING, CascadeEngine
+from wideresnet.engines.cascade import WAITING, CascadeEngine, Crops
 from wideresnet.engines.throughput import tune_settings
 from wideresnet.images.loader import load_batches
 from wideresnet.machine import cpu_name
@@ -40,8 +40,13 @@ def measure_speed(
     rows = np.sort(np.argsort(members, kind="stable")[np.linspace(0, len(items) - 1, count).astype(int)])
     sample, size = [items[row] for row in rows], tuned.batch_size
     loaded = load_batches(sample, specs, batch_size=size, exif=data.exif)
-    batches = [(batch.pixels, *batch.further) for batch in loaded]
-    crops = [batch[engine.crop_of[-1]] for batch in batches]
+    # Crops that are made when they are read would be made in every turn.
+    stacks = [
+        [batch.pixels, *(np.stack([crops[row] for row in range(len(batch.items))]) for crops in batch.further)]
+        for batch in loaded
+    ]
+    batches: list[Crops] = [(first, *others) for first, *others in stacks]
+    crops = [stack[engine.crop_of[-1]] for stack in stacks]
     rates, began = (list[float](), list[float]()), time.perf_counter()
     for number in range(ROUNDS + 1):               # the first round warms up
         if number > FEWEST_ROUNDS and time.perf_counter() - began > SECONDS:
