@@ -105,10 +105,10 @@ def compare(
     files = [name.lower().endswith((".csv", ".jsonl", ".parquet")) for name in names]
     if any(files):
         if not all(files) or data is not None:
-            raise ConfigError("two files of scores, or two models and data, are compared", hint="leave out the others")
+            raise ConfigError("compare takes two files of scores, or two models and data", hint="leave out the rest")
         return compare_files(Path(names[0]), Path(names[1]), read_list_or_file(labels).labels).report
     if data is None or labels:
-        raise ConfigError("two models are compared on labelled data, which has their classes", hint="give data=")
+        raise ConfigError("comparing two models needs labelled data of their classes", hint="give data= and no labels")
     bundles = bundle_of(a), bundle_of(b)
     images = open_labelled(locate_data(Path(data)), bundles[0].labels)
     settings = records.InferenceSettings(batch_size=batch_size)

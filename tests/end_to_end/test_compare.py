@@ -134,7 +134,7 @@ def test_what_cannot_be_compared_is_refused(wrn: Wrn, files: tuple[Path, Path], 
     refusals = {
         "cannot compare a file of scores with a model": (a, tiny),
         "two models are compared on labelled images": (tiny, tiny),
-        "models know their labels": (tiny, tiny, "--data", greys, "--labels", "cifar10"),
+        "--labels has no effect on two models": (tiny, tiny, "--data", greys, "--labels", "cifar10"),
         "--data needs the classes of the files": (a, b, "--data", greys, "--report", "x.html"),
         "no label list called 'cifar11'": (a, b, "--labels", "cifar11"),
         "the answers are of classes up to 5 (from 0), and there are 2 class names": (a, b, "--labels", "two.txt"),

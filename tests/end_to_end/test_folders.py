@@ -315,7 +315,7 @@ def test_compile_takes_both_splits_of_a_folder(
         assert done.err == "error: calibration=data data=data\n"
     fill(tmp_path / "data", "train_data/cat")
     done = wrn("compile", "-m", tiny, "--calibration", "data", "-o", "int8")
-    assert (done.code, "train/ and train_data/ of data are all its train split" in done.err) == (2, True)
+    assert (done.code, "train/ and train_data/ of data all name its train split" in done.err) == (2, True)
 
 
 def test_merged_reports_say_it_once(wrn: Wrn, pets: Path, tiny: Path) -> None:

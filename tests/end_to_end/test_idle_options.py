@@ -51,7 +51,7 @@ dataset: {path: photos, process_ops: [{type: Resize, size: 40}, {type: CenterCro
         ("compare a.csv b.csv --threads 2", "--threads has no effect on files of scores"),
         ("compare a.csv b.csv --batch-size 2", "--batch-size has no effect on files of scores"),
         ("compare a.csv b.csv --data photos --labels cifar10", "--data has no effect on files of scores without --rep"),
-        ("compare tiny tiny --data photos --labels cifar10", "models know their labels"),
+        ("compare tiny tiny --data photos --labels cifar10", "--labels has no effect on two models"),
         ("evaluate photos --tolerance 0.1 --limit 9", "--limit, --tolerance have no effect without --published"),
         # Of what is not drawn or asked for.
         ("evaluate photos --lang zh", "--lang has no effect without --report"),

@@ -197,11 +197,11 @@ def test_folders_that_make_an_accuracy_worthless_are_refused_or_said(wrn: Wrn, p
     (pets / "train/N03126707").mkdir()
     shutil.copy(pets / "train/n03126707/00.png", pets / "train/N03126707/00.png")
     done = wrn("train", "pets.toml", "--data", "pets", "-o", "run", "--set", "epochs=1")
-    assert "12 images are in train and in val, so that the figure on val is too good" in done.err
+    assert "12 images are in train and in val, so that the figure on val is too optimistic" in done.err
     (pets / "val/n03126707").unlink()
     shutil.copytree(pets / "train/n03126707", pets / "val/n03126707")
     done = wrn("train", "pets.toml", "--data", "pets", "-o", "copied", "--set", "epochs=1")
-    assert "12 images are in train and in val, so that the figure on val is too good" in done.err
+    assert "12 images are in train and in val, so that the figure on val is too optimistic" in done.err
     assert "has N03126707/ and n03126707/: classes of their own that differ in case or blanks only" in done.err
     shutil.rmtree(pets / "train/N03126707")
     for part in ("train", "val"):

@@ -89,11 +89,11 @@ def read_shipped(folder: Path) -> Bundle:
         card = parse_card((folder / CARD).read_bytes(), str(folder / CARD))
         contents = {name: (folder / name).read_bytes() for name in ((LABELS,) if card.cascade else (GRAPH, LABELS))}
     except OSError as error:
-        raise BundleError(f"{folder} is no whole bundle: {error.strerror}: {error.filename}") from error
+        raise BundleError(f"{folder} is not a complete bundle: {error.strerror}: {error.filename}") from error
     if not card.assumed and "assumed" in card.notes:        # where bundles of before November 2026 say it
         card = replace(card, assumed=(card.notes["assumed"],))
     _check_hash(folder / LABELS, _sha256(contents[LABELS]), card)
-    with errors_as((UnicodeDecodeError, DataError), BundleError, f"{folder / LABELS} is no list of labels", hint=""):
+    with errors_as((UnicodeDecodeError, DataError), BundleError, f"{folder / LABELS} is not a list of labels", hint=""):
         labels = parse_labels(contents[LABELS].decode())
     if card.cascade:
         return Bundle(card, labels, b"", folder=folder, members=_read_members(folder, card, card.cascade))
@@ -111,7 +111,7 @@ def parse_card(data: bytes | str, name: str, kind: type[WrnError] = BundleError)
         figures = [(0, row.top1, row.top5, 1) for row in card.published]
         figures += [(0, row.correct1, row.correct5, row.n or -1) for row in card.measured]
         if any(list(row) != sorted(row) for row in figures):
-            raise ConfigError("its accuracies are no fractions of 1, or of no images", "write 0.784 for 78.4 %")
+            raise ConfigError("its accuracies are not fractions of 1, or of no images", "write 0.784 for 78.4 %")
         return card
     except (ConfigError, ValueError) as error:
         reason = first_fault(error) if isinstance(error, ValidationError) else error

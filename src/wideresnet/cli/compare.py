@@ -81,7 +81,7 @@ def compare(
     if is_file:
         result = _compare_files(Path(a), Path(b), data, labels)
     elif labels:
-        raise ConfigError("models know their labels", hint="leave out --labels: it is for files of scores")
+        raise ConfigError("--labels has no effect on two models", hint="leave it out: it is for files of scores")
     else:
         result = _compare_models((a, b), data, InferenceSettings(engine, precision, threads, batch_size), files.facts())
     report = result.report

@@ -32,7 +32,7 @@ def notes_on_shared(*sets: LabelledData) -> Iterator[str]:
         if count := count_shared(first.items, compared):
             part = "" if len(compared) == len(second.items) else f" of {len(compared):,} that were compared"
             both = f"in {first.name} and in {second.name}"
-            yield f"{count:,} images{part} are {both}, so that the figure on {second.name} is too good"
+            yield f"{count:,} images{part} are {both}, so that the figure on {second.name} is too optimistic"
 
 
 def count_shared(first: Sequence[Item], second: Sequence[Item]) -> int:

@@ -30,7 +30,7 @@ _ROLES = {
 }
 _FILLER_WORDS = frozenset(("", "set", "data", "dataset", "image", "images", "img", "imgs", "split", "seg", "folder"))
 _IMAGE_FOLDERS = frozenset(("images", "image", "imgs", "img", "jpg", "jpeg", "png", "photos", "pictures", "data"))
-STRAY_RATIO = 10                                   # images deeper down for one that is in the wrong folder
+STRAY_RATIO = 10                                   # images in sub-folders, for each one beside these folders
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def single_folders(roles: Mapping[str, Sequence[str]], where: str) -> dict[str, 
     for role, names in roles.items():
         if len(names) > 1:
             hint = f"keep one, and move the others away; {SPLIT_NAMES}"
-            raise DataError(f"{name_list(names)} of {where} are all its {role} split", hint)
+            raise DataError(f"{name_list(names)} of {where} all name its {role} split", hint)
     return {role: names[0] for role, names in roles.items()}
 
 
@@ -151,8 +151,8 @@ def note_on_split(splits: Mapping[str, object], role: str) -> Skipped:
 def class_folders(root: Path) -> list[str]:
     """Return the names of the class folders in ``root``, sorted.
 
-    Raises DataError where there are none, and where the folders in them may be the classes: those of all, the same two
-    in several, or those of a split.
+    Raises DataError where there are none, and where the folders in them may be the classes: all class folders hold
+    folders, two of them hold the same two, or one holds splits.
     """
     names = list_folder(root).folders
     if not names:
@@ -207,7 +207,7 @@ def name_list(names: Sequence[str], limit: int = 5) -> str:
 
 
 def _holds_folders(path: Path, times: int = 2) -> bool:
-    """Return whether ``path`` holds folders, with more than ``times`` as many images as are beside them."""
+    """Return whether ``path`` holds folders with more than ``times`` as many images as it holds directly."""
     content = list_folder(path)
     limit = times * len(content.images)
     deeper = (image for image in find_images([path]) if image.parent != path)

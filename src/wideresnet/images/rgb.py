@@ -60,7 +60,7 @@ def eight_bits(values: NDArray[np.generic], bits: int = 0) -> NDArray[np.uint8]:
         shift = 16 - bits if bits and high < 2**bits else 0
         text = f"the image holds 16-bit values from {low} to {high}: in 8 bits"
         if low != high and (high - low) << shift < 256:
-            raise ImageError(f"{text} nothing is left of them", conversion(low, high))
+            raise ImageError(f"{text} nothing would be left of their differences", conversion(low, high))
         if not bits and 0 < high < 4096:
             raise ImageError(f"{text} it would be nearly black", conversion(0, 2 ** high.bit_length() - 1))
         return (values.view(np.uint16) << shift >> 8).astype(np.uint8)
@@ -76,7 +76,7 @@ def eight_bits(values: NDArray[np.generic], bits: int = 0) -> NDArray[np.uint8]:
 def check_steps(high: NDArray[np.uint8], bits: int = 0) -> None:
     """Raise ImageError for 16-bit colours whose high bytes ``high`` [H, W, bands] are nearly constant or black."""
     if np.ptp(high, axis=(0, 1)).max() <= 1:
-        raise ImageError("the image holds 16-bit colours: in 8 bits all of them are one", conversion("MIN", "MAX"))
+        raise ImageError("the image holds 16-bit colours: in 8 bits all would be equal", conversion("MIN", "MAX"))
     if not bits and high.max() <= 16:              # the high byte of 4095, rounded
         raise ImageError("the image holds 16-bit colours from 0 to about 4095: in 8 bits it would be nearly black",
                          conversion(0, 4095))

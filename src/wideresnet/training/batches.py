@@ -255,7 +255,7 @@ def erase_and_mix(
     if not kinds:
         return planes, labels
     if len(labels) < 2:
-        raise ConfigError("mixup and cutmix mix the images of a process: it has one", hint="choose a larger batch_size")
+        raise ConfigError("mixup and cutmix need two images per process, got one", hint="choose a larger batch_size")
     mix, alpha = kinds[int(torch.randint(len(kinds), (), generator=generator))]
     return mix(planes, F.one_hot(labels, classes).float(), alpha, generator)
 

@@ -215,7 +215,7 @@ def test_a_changed_file_is_detected(whole, tmp_path, name):
 def test_a_missing_file_is_named(whole, tmp_path, name):
     folder = shutil.copytree(whole, tmp_path / "b")
     (folder / name).unlink()
-    with pytest.raises(BundleError, match=f"no whole bundle: No such file or directory: .*{name}"):
+    with pytest.raises(BundleError, match=f"not a complete bundle: No such file or directory: .*{name}"):
         read_bundle(folder)
     assert is_bundle(folder) == (name != "card.json")
 
@@ -233,8 +233,8 @@ def test_a_card_that_is_none_is_an_error(whole, tmp_path, text):
     [
         ({"published": [{"top1": math.nan, "top5": 0.9, "source": "x"}]}, "a number that is NaN or infinite"),
         ({"gate": {"mean_kl": math.inf}}, "no card of a model"),
-        ({"published": [{"top1": 78.4, "top5": 94.1, "source": "x"}]}, "its accuracies are no fractions of 1"),
-        ({"published": [{"top1": 0.9, "top5": 0.8, "source": "x"}]}, "its accuracies are no fractions of 1"),
+        ({"published": [{"top1": 78.4, "top5": 94.1, "source": "x"}]}, "its accuracies are not fractions of 1"),
+        ({"published": [{"top1": 0.9, "top5": 0.8, "source": "x"}]}, "its accuracies are not fractions of 1"),
         ({"measured": [{"data": "x", "n": 0, "correct1": 0, "correct5": 0}]}, "or of no images"),
         ({"measured": [{"data": "x", "n": 9, "correct1": 10, "correct5": 10}]}, "or of no images"),
         ({"schema": 2}, "schema: Input should be 1"),

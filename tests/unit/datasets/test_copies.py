@@ -47,8 +47,8 @@ def labelled(name: str, *values: int) -> LabelledData:
 def test_each_two_of_the_sets_that_share_images_are_named() -> None:
     train, val, test = labelled("train", 1, 2, 3), labelled("val", 3, 4, 2), labelled("test", 9, 4)
     assert list(notes_on_shared(train, val, test)) == [
-        "2 images are in train and in val, so that the figure on val is too good",
-        "1 images are in val and in test, so that the figure on test is too good",
+        "2 images are in train and in val, so that the figure on val is too optimistic",
+        "1 images are in val and in test, so that the figure on test is too optimistic",
     ]
     assert not list(notes_on_shared(train, labelled("test", 8), labelled("none")))
 
@@ -57,5 +57,5 @@ def test_of_a_large_set_some_images_are_compared(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(copies, "MAX_COMPARED", 3)
     train, val = labelled("train", *range(4)), labelled("val", *range(8))
     assert list(notes_on_shared(train, val)) == [
-        "2 images of 3 that were compared are in train and in val, so that the figure on val is too good"
+        "2 images of 3 that were compared are in train and in val, so that the figure on val is too optimistic"
     ]

@@ -89,7 +89,7 @@ def test_brightness_by_type_and_range(values: NDArray[np.generic], expected: lis
         (np.array([0, 40000], np.int32), "int32 values from 0 to 40000, outside 0..255"),
         (np.array([0, 4278190080], np.uint32), "uint32 values from 0 to 4278190080, outside 0..255"),
         (np.array([-128, 127], np.int8), "int8 values from -128 to 127, outside 0..255"),
-        (np.array([0, 255], np.uint16), "16-bit values from 0 to 255: in 8 bits nothing is left"),
+        (np.array([0, 255], np.uint16), "16-bit values from 0 to 255: in 8 bits nothing would be left"),
         (np.array([0, 4095], np.uint16), "16-bit values from 0 to 4095: in 8 bits it would be nearly black"),
         (np.array([0, 1023], np.uint16), "16-bit values from 0 to 1023: in 8 bits it would be nearly black"),
         (np.array([30000, 30100], np.uint16), "16-bit values from 30000 to 30100"),

@@ -134,7 +134,7 @@ def test_a_cameras_raw_file_is_not_answered_by_its_preview():
 
 def test_16_bit_colours_of_which_nothing_would_be_left_are_refused():
     """8-bit values in 16 bits, as NumPy users save them, come out all black in Pillow."""
-    with pytest.raises(ImageError, match="16-bit values from 0 to 255: in 8 bits nothing is left"):
+    with pytest.raises(ImageError, match="16-bit values from 0 to 255: in 8 bits nothing would be left"):
         decode(tiff(COLOURS.astype(np.uint16), RGB))
     assert np.array_equal(decode(tiff(COLOURS.astype(np.uint16) * 257, RGB)), COLOURS)
 

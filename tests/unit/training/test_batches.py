@@ -184,7 +184,7 @@ def test_mixed_targets_are_shares_of_classes_and_plain_ones_stay_numbers() -> No
 @pytest.mark.parametrize("mix", ["mixup", "cutmix"])
 def test_one_image_for_a_process_is_not_mixed_with_itself(mix: str) -> None:
     recipe, planes = CIFAR.model_copy(update={mix: 1.0}), torch.zeros(1, 3, 8, 8)
-    with pytest.raises(ConfigError, match="mixup and cutmix mix the images of a process: it has one"):
+    with pytest.raises(ConfigError, match="mixup and cutmix need two images per process, got one"):
         erase_and_mix(planes, torch.tensor([1]), 10, recipe, torch.Generator())
 
 

@@ -257,7 +257,7 @@ def _check_fewest(n: int, parts: int, settings: CalibrateSettings, problem: str)
 def _notes_on_images(images: CalibrationImages, parts: dict[str, list[records.Item]]) -> Iterator[str]:
     yield from (note for labelled in filter(None, (images.data, images.test)) for note in labelled.notes)
     if count := count_shared([*parts[FIT], *parts[SCORES]], parts[TEST]):
-        yield f"{count:,} of the images measured are copies of others that fitted: the figures are too good"
+        yield f"{count:,} of the images measured are copies of others that fitted: the figures are too optimistic"
     if count := count_shared(parts[FIT], parts[SCORES]):
         yield f"{count:,} of the images that set thresholds are copies of others that fitted: the sets are too small"
 

@@ -87,7 +87,7 @@ def make_cascade(
         write_bundle(output, cascade_bundle(members, cascade, measured))
     notes = [*data.notes, *(note for member in members for note in training_warning(member, data.items))]
     if count := count_shared([items[row] for row in choosing], [items[row] for row in rows]):
-        notes += [f"{count:,} of the images that certify are copies of some that chose the rule: the bound is too good"]
+        notes += [f"{count:,} of the images that certify are copies of some that chose the rule: the bound is too low"]
     return CascadeReport(
         str(output) if cascade.certified else "", cascade, certified.curve, certified.needed, comparison,
         tuple(failures), tuple(dict.fromkeys(notes)), data.skipped,

@@ -45,7 +45,7 @@ def train_seeds(
 def _check_folder(run: Path, seeds: Sequence[int]) -> None:
     """Raise ConfigError for a seed that is too large, and for a folder with runs that the report would leave out."""
     if seeds[-1] >= 2**32:
-        raise ConfigError(f"the last seed would be {seeds[-1]}", hint=f"start with {2**32 - len(seeds)} at most")
+        raise ConfigError(f"the last seed would be {seeds[-1]}", hint=f"use a seed of at most {2**32 - len(seeds)}")
     requested = {f"seed-{seed}" for seed in seeds}
     if left_out := sorted(path.name for path in run.glob("seed-*") if path.name not in requested):
         hint = "use another run folder, or more --seeds, so that they are included"

@@ -124,7 +124,7 @@ def test_copies_among_the_images_to_calibrate_with_are_in_the_note(pictures: Pat
     twice = [*data.items, *(replace(item, path=f"{item.path}b") for item in data.items)]
     note = follow(calibrate_in_place(tmp_path / "model", replace(data, items=twice), (), ""))
     assert note.startswith("calibrated with 240 images")
-    assert "of the images measured are copies of others that fitted: the figures are too good" in note
+    assert "of the images measured are copies of others that fitted: the figures are too optimistic" in note
 
 
 def test_fine_tuning_calibrates_with_its_test_set(pictures: Path, tmp_path: Path) -> None:

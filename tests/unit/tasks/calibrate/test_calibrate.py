@@ -257,13 +257,13 @@ def test_images_that_cannot_be_read_are_no_promise(tmp_path: Path) -> None:
 
 
 def test_copies_among_the_images_are_said(report: CalibrateReport, tmp_path: Path) -> None:
-    """Those of an image that fitted are known to the thresholds: figures measured on them are too good."""
+    """Those of an image that fitted are known to the thresholds: figures measured on them are too optimistic."""
     assert not report.notes
     doubled = replace(data(), items=[*data().items, *(replace(item, path=f"{item.path}b") for item in data().items)])
     note, thresholds = calibrate(classifier_of(network()), doubled, tmp_path / "new").notes
     count = int(note.split()[0])
     assert 200 < count < 280                       # of 480, each beside a copy that fits with a probability of a half
-    assert note.endswith("of the images measured are copies of others that fitted: the figures are too good")
+    assert note.endswith("of the images measured are copies of others that fitted: the figures are too optimistic")
     assert 30 < int(thresholds.split()[0]) < 90    # of 240, with a probability of a quarter
     assert thresholds.endswith("that set thresholds are copies of others that fitted: the sets are too small")
 

@@ -137,7 +137,7 @@ def test_folders_of_splits_hold_both_sets(tmp_path: Path) -> None:
 def test_unclear_splits_do_not_calibrate(tmp_path: Path) -> None:
     root = filled(tmp_path, *(f"{split}/cat/a.png" for split in ("train", "train_data", "val")))
     for find in (calibration_pool, holds_both_sets):
-        with pytest.raises(DataError, match="are all its train split") as caught:
+        with pytest.raises(DataError, match="all name its train split") as caught:
             find(root, LABELS)
         assert "move the others away" in caught.value.hint
 
