@@ -1,4 +1,4 @@
-"""The model bundle: a folder that knows itself (model.onnx, card.json, labels.txt)."""
+"""The model bundle: a folder that describes itself (model.onnx, card.json, labels.txt)."""
 
 from wideresnet.bundle.bundle import Bundle, make_bundle, network_of, with_alpha
 from wideresnet.bundle.files import check_target, is_bundle, read_bundle, write_bundle

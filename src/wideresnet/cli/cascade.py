@@ -36,7 +36,7 @@ def cascade(
     page: Page = None,
     format: Format = "table",
 ) -> None:
-    """Make a cascade: a fast model answers what it is sure of, and passes other images on to an accurate one.
+    """Make a cascade: a fast model answers the images it is sure of, and passes the others on to an accurate one.
 
     Half of the images choose the rule; the other half certify that it loses no more than --max-drop against the last
     model alone. The bundle holds all members, and is used as any other model. Exit code 1: no rule was certified and

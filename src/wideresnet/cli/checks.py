@@ -1,4 +1,4 @@
-"""Rejection of options that would have no effect, because the user expects one."""
+"""Rejection of options that would have no effect, contrary to what the user expects."""
 
 from __future__ import annotations
 

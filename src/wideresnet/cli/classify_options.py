@@ -43,7 +43,7 @@ class AnswerOptions:
         return None if self.output is None else Path(self.output)
 
     def layout(self, card: ModelCard | None = None, coverage: float = 0) -> RecordLayout:
-        """Return the columns and rows of the answers of a model; without one those of its likeliest class."""
+        """Return the layout of a model's answers; without ``card`` that of answers of one class."""
         from wideresnet.output.answers import answer_layout, in_language, with_uncertainty
 
         layout = in_language(answer_layout(min(self.k, card.classes) if card else 1, self.row_of), self.lang)

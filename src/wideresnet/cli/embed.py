@@ -39,7 +39,7 @@ def embed(
     ignore_exif: IgnoreExif = False,
     format: Format = "table",
 ) -> None:
-    """Write the features that the network computes of images: one row per image, in order.
+    """Write the features that the network computes from images: one row per image, in order.
 
     For .npy and .npz the paths are written to FILE.paths.txt, one line per row; Parquet has them in a column.
     Unreadable images have no row: they are listed on stderr, and the exit code is 1. With --ray a cluster does the

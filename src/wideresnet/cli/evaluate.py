@@ -41,7 +41,7 @@ def evaluate(
     does the work: DATA may also be a URI of class folders, or of a shard; -o is a folder or a URI.
 
     With --published, measured accuracy is shown beside published accuracy; nothing is downloaded, and --weights is a
-    folder with the publishers' files. Exit code 1: a model differs, an image cannot be read, or no model is here.
+    folder with the publishers' files. Exit code 1: a model differs, an image cannot be read, or there is no model.
 
     Example: wrn evaluate imagenet.csv -m wide_resnet50_2.tv_in1k -o scores.parquet --resume --report tv.html
 

@@ -31,9 +31,9 @@ def identify(
 ) -> None:
     """Find the normalisation and the form of a network that its weights file does not state, by evidence.
 
-    The convention wins under which the network computes the statistics that its batch norms remember from training;
-    with --data, of those that are as accurate as any. At most 512 images are used. Exit code 1: one of them could not
-    be read.
+    The best convention is the one under which the network reproduces the statistics that its batch norms stored in
+    training; with --data, the best one of the most accurate ones. At most 512 images are used. Exit code 1: one of them
+    could not be read.
 
     Example: wrn identify checkpoint.pth.tar --data cifar10
 

@@ -86,7 +86,7 @@ Coverage = Annotated[
     ),
 ]  # fmt: skip
 Resume = Annotated[
-    bool, typer.Option("--resume", help="With -o: continue an interrupted run; if it is complete, exit as it did.")
+    bool, typer.Option("--resume", help="With -o: continue an interrupted run; if complete, repeat its exit code.")
 ]
 Dedupe = Annotated[
     bool, typer.Option("--dedupe", help="Classify files with the same bytes once; the last 100,000 are remembered,"

@@ -49,7 +49,7 @@ def progress_bars(unit: str, *, shown: bool = True) -> Iterator[Bars]:
 
 @contextmanager
 def _lines(bars: Bars, unit: str) -> Iterator[None]:
-    """Say the state of the bars while the block runs: after ``EVERY_S``, then each tenth of the time so far."""
+    """Print the state of the bars while the block runs, at intervals of a tenth of the time so far, or ``EVERY_S``."""
     started, ended = time.monotonic(), threading.Event()
 
     def run() -> None:

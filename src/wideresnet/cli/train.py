@@ -43,7 +43,7 @@ def train(
     change: Change = None,
     seeds: Annotated[
         int | None,
-        typer.Option(min=2, help="Train N runs in RUN/seed-…, with the recipe's seed and the next; report the mean."),
+        typer.Option(min=2, help="Train N runs in RUN/seed-…, counting up from the recipe's seed; report the mean."),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Measure a few steps, print schedule, time and memory; do not train.")

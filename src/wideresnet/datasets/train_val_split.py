@@ -45,7 +45,7 @@ def open_split(root: Path, fraction: float, seed: int, test: Path | None = None)
 
 
 def _notes_on_division(split: Split, fraction: float) -> Iterator[str]:
-    """Yield how the division is not as asked: classes keep an image in each set, and have one in train alone."""
+    """Yield notes where the division differs from ``fraction``: small classes, and classes of one image."""
     sizes = [sum(pair) for pair in zip(split.train.class_counts, split.val.class_counts, strict=True)]
     if any(not 1 <= round(fraction * size) < size for size in sizes if size > 1):
         yield f"{len(split.val.items):,} of {sum(sizes):,} images are in val, not {fraction:g}: one a class at least"

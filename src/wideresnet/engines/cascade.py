@@ -118,7 +118,7 @@ class CascadeEngine(OutputsEngine):
             yield batch
 
     def _run_later(self, queues: list[list[_Row]], size: int, *, at_once: bool) -> None:
-        """Run the other members on queued images in batches of ``size``; not ``at_once``: where a group is full."""
+        """Run the other members on queued images in batches of ``size``; unless ``at_once``, only on full groups."""
         for number, engine in enumerate(self.members[1:], start=1):
             streams, queue = engine.info.streams, queues[number]
             full = len(queue) // size * size if len(queue) >= size * GROUP * streams else 0

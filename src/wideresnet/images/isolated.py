@@ -1,4 +1,4 @@
-"""Decoding in processes: a decoder in a thread can neither be stopped nor held to an amount of memory.
+"""Decoding in processes: a decoder in a thread can neither be stopped nor limited in memory.
 
 A process is started when it is needed, at most one a CPU, and kept for the next image; it ends by itself after a minute
 without one, and with its parent. It is killed when an image exceeds its time. What it sends is never unpickled: one

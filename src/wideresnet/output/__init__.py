@@ -1,1 +1,1 @@
-"""Files that grow, survive a kill and appear whole."""
+"""Output files: they may grow over hours, survive a kill, and appear complete or not at all."""

@@ -126,7 +126,7 @@ class ServerProcess:
             await asyncio.sleep(seconds)
 
     async def _share_metrics(self, folder: Path) -> None:
-        """Write the metrics of a worker for the others, and look whether all are open, and the parent is there."""
+        """Write a worker's metrics for the others; check whether all workers are open, and the parent still runs."""
         if (parent := parent_process()) and not parent.is_alive():
             self._shut_down()
         write_metrics(self.service.metrics, folder)
@@ -203,10 +203,10 @@ class ServerProcess:
 
 
 class Listener(socket.socket):
-    """A listening socket for asyncio, which goes on accepting after an error, up to ``backlog`` times.
+    """A listening socket that reports a lack of file descriptors to asyncio once, and not ``backlog`` times.
 
-    Where the process has no more files, each of these would be logged and tried again after a second. Here only the
-    first one is; the next tell asyncio that no connection waits.
+    After an error asyncio goes on accepting, up to ``backlog`` times, and logs and retries each failure. Here the
+    failures that follow the first one within half a second tell asyncio that no connection waits.
     """
 
     _exhausted_at = 0.0                            # seconds, as time.monotonic()

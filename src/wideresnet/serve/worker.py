@@ -14,8 +14,8 @@ work on an image. So small images, ``QUICK`` of a request, are decoded by ``subm
 the event loop enter the queue together.
 
 The networks of a cascade are members with a queue each, of one pool of threads. A job whose images a member passes on
-enters the next member's queue, and so its next batch; before, if it takes another crop, _decode once more. The seconds
-of all members add up. At most one member runs for each stream, since all of them may use every CPU.
+enters the next member's queue, and so its next batch; if that member takes another crop, after ``_decode`` once more.
+The seconds of all members add up. At most one member runs for each stream, since all of them may use every CPU.
 
 Nothing waits for a batch to fill. A thread takes its part of the jobs that are decoded at that moment: a single job
 while the engine keeps up, and up to ``batch`` images under load, which cost less each. An ``_infer`` is scheduled for
@@ -233,7 +233,7 @@ class ModelWorker:
             running.pop()
 
     def _take_batch(self, decoded: deque[Decoded], parts: int) -> list[Decoded]:
-        """Take one of ``parts`` of the decoded jobs from a queue, at most about ``batch`` images."""
+        """Take one ``parts``-th of the decoded jobs from a queue, at most about ``batch`` images."""
         batch: list[Decoded] = []
         room = min(self._batch, -(-len(decoded) // parts))
         with suppress(IndexError):                 # other threads take jobs, too

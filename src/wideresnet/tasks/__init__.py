@@ -1,1 +1,1 @@
-"""One verb a file: values in, a record out; nothing here prints."""
+"""The capabilities, one per folder: functions that take values and return a record; none prints."""

@@ -113,7 +113,7 @@ class Recipe(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _as_stated(cls, values: Any) -> Any:
-        """Make tuples of TOML's lists; leave out ``sync_norms = false``, which older versions wrote and which is so."""
+        """Make tuples of TOML's lists; drop ``sync_norms = false`` of older versions, now the only behaviour."""
         if not isinstance(values, Mapping):
             return values
         return {key: _as_tuple(value) for key, value in values.items() if (key, value) != ("sync_norms", False)}

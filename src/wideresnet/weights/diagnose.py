@@ -41,7 +41,7 @@ def no_network(modules: Sequence[Module], faults: Sequence[str]) -> WeightsError
 
 
 def _missing(modules: Sequence[Module], blocks: dict[Tokens, list[Module]]) -> Iterator[str]:
-    """Yield tensors that most blocks of a family have, and one has not."""
+    """Yield tensors that one block of a family lacks, while most of its blocks have them."""
     families = Counter(map(pattern, blocks)).most_common(1)
     inside: dict[Tokens, dict[tuple[Tokens, str], str]] = {}
     for family, module in product((family for family, count in families if count > 1), modules):

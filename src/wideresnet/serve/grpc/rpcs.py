@@ -41,7 +41,7 @@ STATUS_CODES = {
 }  # fmt: skip
 PROBES = ("ServerLive", "ServerReady", "Check")    # need no token
 CHANGES = {"RepositoryModelLoad": "load", "RepositoryModelUnload": "unload"}       # need the admin token
-LATENCY = 0.1                                      # seconds: a client that leaves so near its deadline leaves for that
+LATENCY = 0.1                                      # seconds: a client that leaves so near its deadline has reached it
 _log = logging.getLogger(__name__)
 
 

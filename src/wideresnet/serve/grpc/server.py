@@ -18,7 +18,7 @@ from wideresnet.serve.service import Service
 from wideresnet.serve.tls import Certificate
 
 FLUSH_SECONDS = 2.0                                # for responses that are written and not yet sent
-CANCEL_SECONDS = 0.2                               # in which calls that were given up end: else each is a traceback
+CANCEL_SECONDS = 0.2                               # for cancelled calls to end; otherwise each logs a traceback
 _MOST = 2**31 - 1                                  # of a number among gRPC's options
 
 

@@ -25,7 +25,7 @@ FEWEST = 4 * fewest_to_refuse(CalibrateSettings().refused)
 def compile_calibrated(
     bundle: Bundle, settings: compilation.CompileSettings, folder: Path
 ) -> Generator[Progress, None, CompileReport]:
-    """Compile as ``compile_model`` does, then calibrate with every fifth image of a class, which the gate then lacks.
+    """Compile as ``compile_model`` does, then calibrate with every fifth image of a class, left out of the gate.
 
     A bundle that fails its gate is not calibrated.
     """

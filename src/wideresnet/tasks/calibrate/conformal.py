@@ -29,7 +29,7 @@ Answered = tuple[Floats, Labels, NDArray[np.float64]]    # logits [N, C], labels
 def quantiles(scores: Floats) -> ScoreQuantiles:
     """Return order statistics of N scores: all up to 100 from the upper end, then 2 % of the distance apart.
 
-    A coverage of 90 % is so rounded up to 90.2 % at most.
+    This rounds a coverage of 90 % up to at most 90.2 %.
     """
     ordered, n = np.sort(scores), len(scores)
     above, ranks = 0, []

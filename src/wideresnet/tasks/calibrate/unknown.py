@@ -22,7 +22,7 @@ def bank_size(classes: int) -> int:
 
 
 def default_method(images: int, features: int) -> UnknownMethod:
-    """Return "vim", which tells the most images apart where few genuine ones may be refused (docs/trust.md).
+    """Return "vim", which refuses the most unknown images where few genuine ones may be refused (docs/trust.md).
 
     "knn" where the bank is too small for the covariance of the features.
     """

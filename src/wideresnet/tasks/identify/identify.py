@@ -1,8 +1,8 @@
 """Find the convention under which a weights file was trained.
 
-Candidates are normalisation × activation × shortcut form. The one wins under which the network computes the statistics
-that its batch norms remember; with labels, of those that are as accurate as any. Candidates are tried on a few images
-first, and the better ones on more: successive halving.
+Candidates are normalisation × activation × shortcut form. The best one is that under which the network reproduces
+the statistics that its batch norms stored in training; with labels, the best one of the most accurate ones. Candidates
+are tried on a few images first, and the better ones on more: successive halving.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The process in which an ONNX file of another tool runs: images from stdin, logits to stdout, both as .npy.
 
-Its graph may be anything: it can end this process, which has little time and memory, but not that of the user.
+Its graph may be anything: it can crash this process, whose time and memory are limited, but not that of the user.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from wideresnet.errors import BundleError
 
 SECONDS = 120
-ADDRESSES = 8 << 30                                # bytes of memory and its reservations, beside four times the model
+ADDRESSES = 8 << 30                                # bytes of address space, in addition to four times the model
 
 
 def run_onnx(path: Path, images: NDArray[np.float32]) -> NDArray[np.float32]:

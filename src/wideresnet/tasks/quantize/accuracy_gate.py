@@ -68,7 +68,7 @@ def run_gate(gate: AccuracyGate, candidate: Classifier) -> Generator[Progress, N
     """Compare ``candidate`` with the reference in one pass over the images.
 
     Raises DataError if no image could be read, and if the labels are in another order than the classes: both models
-    are then correct by chance only, so that no loss could show.
+    are then correct by chance only, so that a loss would not be seen.
     """
     pairs, kl, failures = list[tuple[Scored, Scored]](), 0.0, 0
     for batch in gate.batches():
