@@ -9,8 +9,8 @@ from wideresnet.cli.output import print_record
 def models(format: Format = "table") -> None:
     """List every network: embedded, published and architectures to train.
 
-        Accuracies are in percent; "by" names their publisher, or says that they were measured here. 'wrn info NAME'
-    shows all facts about a model: exact numbers, transform and licence.
+    Accuracies are in percent; "by" names their publisher, or says that they were measured here. 'wrn info NAME' shows
+    all facts about a model: exact numbers, transform and licence.
 
     Example: wrn models
     """
