@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from collector import attributes, receiving
-from fakes import FakeEngine
+from fakes import FakeEngine, calibrated_bundle, tiny_bundle
 from serving import NAME, GatedEngine, open_model, png, run, until
 
 grpc = pytest.importorskip("grpc", reason="needs the extra grpc")
@@ -469,7 +469,8 @@ def test_a_name_with_a_version_and_another_version_are_refused(make_service) -> 
     run_both(make_service(), story)
 
 
-def test_documents_are_those_of_http(make_service) -> None:
+@pytest.mark.parametrize("make_model", [tiny_bundle, lambda: calibrated_bundle(tiny_bundle())])
+def test_documents_are_those_of_http(make_service, make_model) -> None:
     async def story(client: HttpClient, rpc: Client) -> None:
         from google.protobuf.json_format import MessageToDict
 
@@ -493,7 +494,9 @@ def test_documents_are_those_of_http(make_service) -> None:
             assert (await rpc.refused(rpc(method, name="other")))[0] == "NOT_FOUND"
             assert (await rpc.refused(rpc(method, name=NAME, version="2")))[0] == "NOT_FOUND"
 
-    run_both(make_service(), story)
+    service = make_service()
+    service.set_models({NAME: open_model(make_model(), FakeEngine())})
+    run_both(service, story)
 
 
 def test_calls_are_counted_and_logged_like_requests(make_service) -> None:
