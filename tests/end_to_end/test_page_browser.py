@@ -163,6 +163,8 @@ def test_the_evidence_lies_over_the_photograph_where_the_crop_was(browser: Brows
     browser.until(f"document.querySelector('figcaption').textContent.includes('{second}')")
     pressed = browser.run("[...document.querySelectorAll('.row')].map(each => each.getAttribute('aria-pressed'))")
     assert pressed == ["false", "true", "false", "false", "false"]
+    maps = [url for url in browser.asked if "v1/explain" in url]
+    assert all(re.search("[?&]class=%23[0-9]", url) for url in maps), maps
     browser.run("document.querySelector('input[value=crop]').click()")
     browser.until(f"{LAYER}.src.startsWith('data:image/png')")
     assert "32 × 32" in browser.run("document.querySelector('figcaption').textContent")

@@ -98,7 +98,7 @@ class ExplanationWorker:
 
 
 def parse_classes(names: Sequence[str], labels: Labels) -> tuple[int, ...]:
-    """Return the distinct indices of classes given by index, id or name.
+    """Return the distinct indices of classes, given as in ``find_class``.
 
     Raises ApiError for an unknown class, and for more than ``MAX_MAPS``.
     """
@@ -109,7 +109,7 @@ def parse_classes(names: Sequence[str], labels: Labels) -> tuple[int, ...]:
 
 
 def find_classes(names: Sequence[str], labels: Labels) -> list[int]:
-    """Return the indices of classes given by index, id or name. Raises ApiError for an unknown class."""
+    """Return the indices of classes, given as in ``find_class``. Raises ApiError for an unknown class."""
     try:
         return [find_class(name.strip(), labels) for name in names]
     except ConfigError as error:

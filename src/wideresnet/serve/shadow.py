@@ -173,5 +173,5 @@ def read_labels(header: str | None, shadow: Shadow | None, model: ModelWorker, i
     labels = find_classes(header.split(","), model.classifier.labels)
     if len(labels) != images:
         message = f"{LABEL_HEADER} has {len(labels)} labels for {images} images"
-        raise ApiError("parameters", message, "send the index or the id of each image's class: 281,207")
+        raise ApiError("parameters", message, "send the index or the id of each image's class: #281,#207")
     return labels

@@ -128,7 +128,7 @@ def test_labels_give_mcnemars_counts() -> None:
     """A is right about 3, 3, 1; B, which takes 3 for 5, about 1 and the 3 that is a 5. Of 6 both are wrong."""
     with shadowed(worker("b", Mapped({3: 5}))) as (service, client, _):
         files = [("f", (str(k), png(label))) for k, label in enumerate((3, 3, 1, 3, 6))]
-        done = client.post("/v1/classify", files=files, headers={"X-Label": "3,cat, 1,dog,0"})
+        done = client.post("/v1/classify", files=files, headers={"X-Label": "#3,cat, 1,dog,#0"})
         assert done.status_code == 200
         assert client.post("/v2/models/a/infer", json=tensor(2, 3), headers={"X-Label": "2,3"}).status_code == 200
         assert client.post("/v1/classify", content=png(7)).status_code == 200               # without a label

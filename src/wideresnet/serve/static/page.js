@@ -27,7 +27,7 @@ const page = {
   explains: () => explains,
   preprocess: () => chosen()?.preprocess ?? null,
   query: () => `v1/classify?${new URLSearchParams({ k: K, ...model(), ...labels(), ...coverage() })}`,
-  explainQuery: (index) => `v1/explain?${new URLSearchParams({ class: index, ...model() })}`,
+  explainQuery: (index) => `v1/explain?${new URLSearchParams({ class: `#${index}`, ...model() })}`,
   announce: (text) => { byId("status").textContent = text; },
   again: (card) => { card.begin(); enqueue([card]); },
   removed,

@@ -9,6 +9,7 @@ The inner sum is the evidence for class k at (y, x). Nothing is approximated and
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -66,7 +67,7 @@ def explain(
     if names and k != 1:
         raise ConfigError("k has no effect beside classes", hint="leave out k")
     explainer = make_explainer(*open_layers(model, bundle_of(model), [MAP], engine, alpha))
-    indices = [find_class(str(name), explainer.labels) for name in names]
+    indices = [find_class(name, explainer.labels) for name in names]
     items, spec = crop_items(images, explainer.card.preprocess, exif)
     explainer = replace(explainer, card=replace(explainer.card, preprocess=spec))
     return list(raise_failures(explanations(explainer, items, InferenceSettings(exif=exif), classes=indices, k=k)))
@@ -113,22 +114,28 @@ def explain_crop(
     return Explanation("", crop, explainer.stride, maps)
 
 
-def find_class(name: str, labels: Labels) -> int:
+def find_class(name: int | str, labels: Labels) -> int:
     """Return the index of a class by its id, name, index (see ``ClassLookup``), or one of its comma-separated names.
 
-    Raises ConfigError for an unknown class, and for a name that several classes have.
+    ``#3`` and the integer 3 are the index, also where classes are called by numbers. Raises ConfigError for an unknown
+    class, and for a name that several classes have.
     """
-    if (index := (lookup := ClassLookup(labels)).find(name)) is not None:
+    name, lookup = name if isinstance(name, str) else f"#{name}", ClassLookup(labels)
+    if re.fullmatch("#[0-9]{1,9}", name) and int(name[1:]) < lookup.count:
+        return int(name[1:])
+    if (index := lookup.find(name)) is not None:
         return index
     key = nfc(name).strip().casefold()
     names = [[part.strip().casefold() for part in nfc(full).split(",")] for full in labels.names]
     matches = [index for index, synonyms in enumerate(names) if key in synonyms]
     if len(matches) > 1:
-        listed = ", ".join(f"{index} ({labels.ids[index]})" if labels.ids else str(index) for index in matches[:5])
+        sign = "#" * lookup.numbered
+        listed = ", ".join(f"{sign}{index}" + (f" ({labels.ids[index]})" if labels.ids else "") for index in matches[:5])
         raise ConfigError(f"{len(matches)} classes are called {name!r}", hint=f"name one by its index: {listed}")
     if not matches:
         hint = did_you_mean(key, [*labels.ids, *(synonym for synonyms in names for synonym in synonyms)])
-        raise ConfigError(f"no class called {name!r}", hint=hint or lookup.expected)
+        hint = hint or lookup.expected + (", or an index as #0" if lookup.numbered else "")
+        raise ConfigError(f"no class called {name!r}", hint=hint)
     return matches[0]
 
 

@@ -144,6 +144,19 @@ def test_a_class_is_found_by_id_name_or_index(name: str, index: int) -> None:
     assert find_class(name, IMAGENET) == index
 
 
+def test_an_index_with_a_sign_is_no_name_where_classes_are_called_by_numbers() -> None:
+    labels = Labels(("1", "2", "3", "3"))
+    assert [find_class(name, labels) for name in ("2", "#2", 2, np.int64(2))] == [1, 2, 2, 2]
+    with pytest.raises(ConfigError) as caught:
+        find_class("3", labels)
+    assert caught.value.hint == "name one by its index: #2, #3"
+    for name in ("0", -1, "#4"):
+        with pytest.raises(ConfigError, match="no class called") as caught:
+            find_class(name, labels)
+    assert caught.value.hint == "the classes are called by numbers, '1' and others: write all digits, or an index as #0"
+    assert find_class("#0", Labels(("#1", "#0"))) == 0
+
+
 def test_a_name_may_be_written_with_accents_composed_or_not() -> None:
     for form in ("NFC", "NFD"):
         labels = Labels(("cat", unicodedata.normalize(form, "Äpfel, grün")))
