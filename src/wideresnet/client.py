@@ -16,7 +16,7 @@ import time
 import uuid
 from contextlib import suppress
 from pathlib import Path
-from ssl import CertificateError
+from ssl import CertificateError, SSLEOFError
 from typing import Any
 from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
@@ -84,9 +84,8 @@ class Client:
         for attempt in range(self._retries + 1):
             connection = self._connection()
             try:
-                connection.request(method, self._url.path.rstrip("/") + path, body, headers)
-                response = connection.getresponse()
-                status, data = response.status, response.read()
+                response, data = _exchange(connection, method, self._url.path.rstrip("/") + path, body, headers)
+                status = response.status
                 retry_after = response.headers.get("Retry-After", "")
                 lost = status == 500 and response.headers.get_content_type() != _PROBLEM_TYPE
             except (OSError, http.client.HTTPException) as error:
@@ -132,6 +131,23 @@ def _multipart_file(index: int, image: str | Path | bytes, boundary: str) -> byt
         name = name.replace(character, quote(character))
     head = f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'
     return head.encode("utf-8", "replace") + data + b"\r\n"
+
+
+def _exchange(
+    connection: http.client.HTTPConnection, method: str, path: str, body: bytes | None, headers: dict[str, str]
+) -> tuple[http.client.HTTPResponse, bytes]:
+    """Send a request and read its response, which may come before the body is sent, such as 413."""
+    try:
+        connection.request(method, path, body, headers)
+    except (ConnectionError, SSLEOFError):
+        with suppress(OSError, http.client.HTTPException, AttributeError):     # without a connection: no socket
+            response = connection.getresponse()
+            data = response.read()
+            connection.close()
+            return response, data
+        raise
+    response = connection.getresponse()
+    return response, response.read()
 
 
 def _parse_response(status: int, data: bytes) -> dict[str, Any]:

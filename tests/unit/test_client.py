@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -116,6 +118,30 @@ def test_it_gives_up_after_all_retries(server: FakeServer) -> None:
     with pytest.raises(ServiceError, match="429: full") as caught:
         client(server, retries=2).classify(b"x")
     assert (caught.value.status, caught.value.hint, len(server.requests)) == (429, "wait", 3)
+
+
+@pytest.mark.parametrize(("status", "answer"), [(413, b"HTTP/1.1 413 Large\r\nContent-Length: 2\r\n\r\n{}"), (0, b"")])
+@pytest.mark.usefixtures("pauses")
+def test_an_answer_before_the_body_is_sent_is_read(status: int, answer: bytes) -> None:
+    """The service answers 413 from the head alone and closes; without any answer the connection is lost."""
+    connections = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    connection, _ = listener.accept()
+                    with connection:
+                        connections.append(connection.recv(1000))
+                        connection.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with pytest.raises(ServiceError) as caught:
+            Client(f"http://127.0.0.1:{listener.getsockname()[1]}", retries=2).classify(bytes(2**24))
+        listener.shutdown(socket.SHUT_RDWR)
+    thread.join()
+    assert (caught.value.status, len(connections)) == (status, 1 if status else 3)
 
 
 @pytest.mark.usefixtures("pauses")
