@@ -85,6 +85,7 @@ class Replica:
         self._id = serve.get_replica_context().replica_tag
         self._service = Service(settings, _write_log)
         self._service.set_models(open_models(settings, self._service.log_message))
+        self._service.metrics.set_problems(self._service.models, ())
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """Return the application that Ray Serve passes requests to."""

@@ -13,6 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from wideresnet.serve.admission import AdmissionController, RequestContext
+from wideresnet.serve.http.errors import ERROR_STATUS
 from wideresnet.serve.worker import ModelWorker
 
 if TYPE_CHECKING:
@@ -138,6 +139,9 @@ class Metrics:
         self._images = cache(Counter("wrn_pictures", "Images admitted.", ["model"], registry=registry).labels)
         self._failures = Counter("wrn_failures", "Failed requests, by kind of error.", ["kind"], registry=registry)
         self._reloads = Counter("wrn_reloads", "Reloads of the models.", ["result"], registry=registry)
+        for counter, values in (self._failures, ERROR_STATUS), (self._reloads, ("done", "failed")):
+            for value in values:                   # from 0 on: increase() of Prometheus misses a first value of 1
+                counter.labels(value)
         help_text = "Models that could not be opened."
         self._load_failures = Counter("wrn_model_load_failures", help_text, ["model"], registry=registry)
         help_text = "1 if a model could not be opened as it is configured: an earlier one is served, or none."

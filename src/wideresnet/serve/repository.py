@@ -119,7 +119,13 @@ class ModelRepository:
     async def load(self) -> None:
         """Open the models of -m again, all or none; then update those of the folder. Raises WrnError."""
         async with self._lock:
-            opened = await asyncio.to_thread(open_models, self._settings, self._log, self._decode_slots)
+            try:
+                opened = await asyncio.to_thread(open_models, self._settings, self._log, self._decode_slots)
+            except Exception as error:
+                reason = f"the reload failed: {describe_error(error)}"
+                self._problems |= dict.fromkeys({*self._sources} - self._unloaded, reason)
+                self._publish()
+                raise
             sources = {name: model.source for name, model in opened.items()}
             listing = await self._list()
             of_folder = {name: model for name, model in self._models.items() if name not in self._sources}

@@ -11,6 +11,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -655,6 +656,14 @@ def test_a_body_that_is_sent_as_it_is_counts_once(make_service) -> None:
     with TestClient(make_app(service)) as client:
         done = client.post(f"/v2/models/{NAME}/infer", content=body, headers={"Content-Encoding": "Identity"})
     assert (done.status_code, json.loads(lines[-1])["bytes"]) == (200, len(body))
+
+
+def test_counters_of_the_recommended_alerts_begin_at_zero(client) -> None:
+    """Prometheus' increase() needs a value before the first fault."""
+    text = (Path(__file__).parents[3] / "docs" / "operations.md").read_text("utf-8")
+    names, page = re.findall(r"(?:increase|rate)\((wrn_\w+\{.*?\})\[", text), client.get("/metrics").text
+    assert len(names) == 4
+    assert [name for name in names if f"\n{name} 0.0\n" not in page] == []
 
 
 def test_metrics_count_by_route_model_and_status(client) -> None:

@@ -539,6 +539,27 @@ def test_a_model_of_the_command_line_is_loaded_again_from_its_place(tmp_path: Pa
     play(site, story)
 
 
+def test_a_failed_reload_of_the_command_lines_models_is_a_problem_of_each(tmp_path: Path, quick: None) -> None:
+    write_tiny(tmp_path / "tiny")
+    (tmp_path / "models").mkdir()
+    site = Site(tmp_path / "models", models=tuple(f"{name}={tmp_path / 'tiny'}" for name in "abc"))
+
+    async def story(client: httpx2.AsyncClient, repository: ModelRepository) -> None:
+        await repository.unload_model("c")
+        (tmp_path / "tiny").rename(tmp_path / "away")
+        await site.service.reload()
+        outdated = [site.metric(f'wrn_model_outdated{{model="{name}"}}') for name in "abc"]
+        assert (outdated, list(site.hashes)) == ([1, 1, 0], ["a", "b"])
+        for item in (await client.post("/v2/repository/index")).json():
+            reason = "unloaded" if item["name"] == "c" else f"the reload failed: no model at {tmp_path / 'tiny'}"
+            assert item["reason"].startswith(reason)
+        (tmp_path / "away").rename(tmp_path / "tiny")
+        await site.service.reload()
+        assert [site.metric(f'wrn_model_outdated{{model="{name}"}}') for name in "abc"] == [0, 0, 0]
+
+    play(site, story)
+
+
 def test_loads_at_once_wait_for_each_other_and_none_begins_while_draining(site: Site) -> None:
     inside: list[int] = []
 
