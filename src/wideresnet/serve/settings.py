@@ -41,7 +41,7 @@ def _check_url(url: str) -> str:
 class ServeSettings(BaseModel):
     """The settings of ``wrn serve``; 0 chooses a number automatically. Times are in seconds."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     models: tuple[str, ...] = (DEFAULT_MODEL,)     # NAME, or ALIAS=NAME; the first is the default
     folder: Path | None = None                     # whose sub-folders are bundles, or hold numbered versions of one

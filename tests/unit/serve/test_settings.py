@@ -19,6 +19,14 @@ def test_unknown_and_impossible_settings_are_refused() -> None:
         make_settings({"models": ()})
 
 
+@pytest.mark.parametrize("name", ["poll", "image_seconds", "deadline", "upload_deadline", "drain"])
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_times_are_finite(name: str, value: object) -> None:
+    """JSON has no Infinity: /openapi.json would be invalid."""
+    with pytest.raises(ConfigError, match=f"wrn serve: {name}: .*finite number, got {value}"):
+        make_settings({name: value})
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
