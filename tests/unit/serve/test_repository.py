@@ -457,6 +457,9 @@ def test_a_model_is_unloaded_and_loaded_again(site: Site) -> None:
         assert (await control("load")).status_code == 200
         assert (await client.post("/v1/classify", content=png(1))).status_code == 200
         await control("unload")
+        document = (await client.get("/openapi.json")).json()  # what is unloaded can be loaded
+        (parameter,) = document["paths"]["/v2/repository/models/{model}/load"]["post"]["parameters"]
+        assert "enum" not in document["components"]["parameters"][parameter["$ref"].rpartition("/")[2]]["schema"]
         await site.service.reload()                            # SIGHUP: as configured
         assert site.index() == {("m", "1"): ("READY", "")}
         for body, status in (

@@ -132,8 +132,10 @@ TENSOR = {"name": "images", "shape": [8, 32, 32, 3], "datatype": "UINT8", "data"
 @pytest.mark.parametrize("binary", [True, False])
 def test_sets_are_an_output_of_v2(client: TestClient, calibrated: Bundle, coverage: object, binary: bool) -> None:
     """The metadata lists it, and a request with a coverage gets it; its classes are those of /v1 and of Python."""
-    wanted = {"name": "set", "datatype": "BOOL", "shape": [-1, 10]}
-    assert client.get("/v2/models/sure").json()["outputs"][2] == wanted
+    wanted, outputs = {"name": "set", "datatype": "BOOL", "shape": [-1, 10]}, client.get("/v2/models/sure").json()["outputs"]
+    assert outputs[2] == wanted
+    described = client.get("/openapi.json").json()["components"]["schemas"]["InferRequest"]["properties"]["outputs"]
+    assert described["items"]["properties"]["name"]["enum"] == [output["name"] for output in outputs]
     configured = {"name": "set", "data_type": "TYPE_BOOL", "dims": [10]}
     assert client.get("/v2/models/sure/config").json()["output"][2] == configured
     parameters = {"coverage": coverage, "binary_data_output": binary}

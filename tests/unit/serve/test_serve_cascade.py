@@ -128,7 +128,9 @@ def test_an_answer_says_whether_the_image_was_passed_on(
     files = [("file", (f"{number}", image)) for number, image in enumerate(images)]
     with TestClient(make_app(serve(cascade))) as client:
         results = client.post("/v1/classify", files=files).json()["results"]
+        described = client.get("/openapi.json").json()["components"]["schemas"]["Result"]["properties"]
     assert [result["passed_on"] for result in results] == [member == len(cascade.members) - 1 for member in expected[1]]
+    assert {*results[0]} <= {*described}
 
 
 def test_pixels_are_taken_where_all_members_take_them(cascade: Bundle) -> None:

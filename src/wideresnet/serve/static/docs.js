@@ -11,7 +11,8 @@ async function start() {
   const specification = await (await fetch("openapi.json")).json();
   const resolve = (node) => (node.$ref ? node.$ref.slice(2).split("/").reduce((part, key) => part[key], specification) : node);
   const sections = new Map([...document.querySelectorAll("section")].map((section) => [section.querySelector("h2")?.textContent, section]));
-  if (specification.security) askToken(sections.values().next().value);
+  const operations = Object.values(specification.paths).flatMap(Object.values);
+  if ([specification, ...operations].some(({ security }) => security)) askToken(sections.values().next().value);
   for (const [path, item] of Object.entries(specification.paths)) {
     for (const [method, operation] of Object.entries(item)) {
       const section = sections.get(`${method.toUpperCase()} ${path}`);
