@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from wideresnet.records import Cascade, PassedOn
@@ -44,11 +45,11 @@ class CascadeStatistics:
 
 
 class InferenceStatistics:
-    """Counts of one model since it was opened; only changed on the event loop, hence no lock."""
+    """Counts of one model since it was opened; but for ``count_run`` only changed on the event loop, hence no lock."""
 
     def __init__(self) -> None:
         self.images = self.executions = 0          # images inferred, runs of the engine
-        self._last = 0.0                           # end of the latest run, seconds since 1970
+        self._last, self._lock = 0.0, threading.Lock()         # end of the latest run, seconds since 1970
         self._counts, self._seconds = dict.fromkeys(_NAMES.values(), 0), dict.fromkeys(_NAMES.values(), 0.0)
 
     def add(self, name: str, seconds: float) -> None:
@@ -56,9 +57,13 @@ class InferenceStatistics:
         self._counts[name] += 1
         self._seconds[name] += seconds
 
-    def add_batch(self, jobs: Sequence[tuple[int, Mapping[str, float]]]) -> None:
-        """Count one run of the engine; for each of its ``jobs`` the images and the seconds of each stage."""
-        self.executions, self._last = self.executions + 1, time.time()
+    def count_run(self) -> None:
+        """Count one run of the engine, of a cascade of one of its members, in any thread."""
+        with self._lock:
+            self.executions, self._last = self.executions + 1, time.time()
+
+    def add_jobs(self, jobs: Iterable[tuple[int, Mapping[str, float]]]) -> None:
+        """Count answered ``jobs``: of each the images and the seconds of each stage."""
         for images, stages in jobs:
             self.images += images
             for stage, seconds in stages.items():

@@ -254,6 +254,7 @@ class ModelWorker:
         try:
             stacked = np.concatenate([pixels for _, pixels in batch])
             joined, logits, unsure = self._run_member(member, Batch(stacked, ()))
+            self.statistics.count_run()
         except BaseException as error:
             if len(batch) > 1:
                 for decoded in batch:
@@ -303,8 +304,8 @@ class ModelWorker:
                 loop.call_soon_threadsafe(self._complete, list(group))
 
     def _complete(self, jobs: list[Job[Any]]) -> None:
-        if succeeded := [job for job in jobs if job.outcome and not job.outcome.error]:
-            self.statistics.add_batch([(job.images, job.seconds) for job in succeeded])
+        succeeded = [job for job in jobs if job.outcome and not job.outcome.error]
+        self.statistics.add_jobs((job.images, job.seconds) for job in succeeded)
         if self.cascade and (members := [job.members for job in succeeded if job.members is not None]):
             self.cascade.add(np.concatenate(members).tolist())
         for job in jobs:

@@ -133,6 +133,15 @@ def test_an_answer_says_whether_the_image_was_passed_on(
     assert {*results[0]} <= {*described}
 
 
+def test_every_run_of_a_member_is_an_execution(cascade: Bundle, images: list[bytes], expected: Answers) -> None:
+    service = serve(cascade)
+    with TestClient(make_app(service)) as client:
+        for image in images[:6]:
+            assert client.post("/v1/classify", content=image).status_code == 200
+    counts = service.models["c"].statistics.to_json()
+    assert (counts["execution_count"], counts["inference_count"]) == (6 + sum(expected[1][:6]), 6)
+
+
 def test_pixels_are_taken_where_all_members_take_them(cascade: Bundle) -> None:
     several, pixels = len(cascade.card.specs) > 1, tiny_images(9, cascade.card.preprocess.crop)
     tensor = {"name": "images", "shape": list(pixels.shape), "datatype": "UINT8", "data": pixels.tolist()}
