@@ -311,8 +311,9 @@ async def shadow_page(service: Service, request: Request, context: RequestContex
     """``GET /shadow``"""
     if not service.shadow:
         raise ApiError("route", "no model has a shadow")
-    labels = service.find_model(service.shadow.report.models[0], context).classifier.labels
-    return HTMLResponse(await asyncio.to_thread(to_html, service.shadow.report, labels))
+    report, labels = service.shadow.report, service.shadow.labels
+    labels = labels or service.find_model(report.models[0], context).classifier.labels      # 503 while models load
+    return HTMLResponse(await asyncio.to_thread(to_html, report, labels))
 
 
 async def openapi_json(service: Service, request: Request, context: RequestContext) -> Response:

@@ -25,7 +25,7 @@ from wideresnet.classifier import Classifier
 from wideresnet.errors import ConfigError, WrnError, did_you_mean
 from wideresnet.images.isolated import decode_in_process
 from wideresnet.logits import check_logits, softmax
-from wideresnet.records import Batch, Preprocess
+from wideresnet.records import Batch, Labels, Preprocess
 from wideresnet.records.shadow import ComparedImage, ShadowReport
 from wideresnet.serve.admission import AdmissionController, RequestContext
 from wideresnet.serve.explain import find_classes
@@ -47,6 +47,7 @@ class Shadow:
     def __init__(self, settings: ServeSettings, admission: AdmissionController, log: Callable[[str], None]) -> None:
         first, _, second = settings.shadow.partition("=")
         self.report = ShadowReport((first, second))
+        self.labels: Labels | None = None          # of the report; None before the models are open
         self._settings, self._admission, self._log = settings, admission, log
         self._waiting: deque[tuple[ShadowReport, Callable[[], ComparedImage]]] = deque()
         self._start = self.report                  # the report without any image, of the open models
@@ -95,7 +96,7 @@ class Shadow:
                 self._log(f"shadow: a graph has changed, the counts of {self.report.n:,} images begin again")
             since = datetime.now(UTC).isoformat(timespec="seconds")
             self.report = self._start = ShadowReport(self.report.models, graphs, since)
-        self._first = first
+        self._first, self.labels = first, first.classifier.labels
         first.observer = partial(self._observe, (self._start, first.classifier.card.preprocess, second.classifier))
 
     def _observe(
