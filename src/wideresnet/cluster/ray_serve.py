@@ -27,6 +27,7 @@ from wideresnet.serve.models import check_model, open_models
 from wideresnet.serve.run import open_socket, silence_parser_warnings
 from wideresnet.serve.service import Service
 from wideresnet.serve.settings import ServeSettings, default_queue
+from wideresnet.serve.versions import split_alias
 
 if TYPE_CHECKING:
     from ray.serve import Application
@@ -71,8 +72,8 @@ def replica_settings(settings: ServeSettings, cpus: int) -> ServeSettings:
 
 
 def _with_absolute_path(choice: str) -> str:
-    alias, equals, model = choice.rpartition("=")
-    return f"{alias}{equals}{Path(model).resolve()}" if Path(model).exists() else choice
+    alias, model = split_alias(choice)
+    return f"{alias}{'=' * bool(alias)}{Path(model).resolve()}" if Path(model).exists() else choice
 
 
 class Replica:

@@ -23,6 +23,7 @@ from wideresnet.machine import available_cpus
 from wideresnet.prediction_sets import precision_notes
 from wideresnet.report.formats import model_text
 from wideresnet.serve.settings import ServeSettings
+from wideresnet.serve.versions import split_alias
 from wideresnet.serve.worker import ModelWorker
 from wideresnet.tasks.load.load import ModelChoice, assumptions, load_bundle, open_classifier
 
@@ -37,7 +38,7 @@ def open_models(
     models: dict[str, ModelWorker] = {}
     decode_slots = decode_slots or make_decode_slots(settings)
     for choice in settings.models:
-        alias, _, source = choice.rpartition("=")
+        alias, source = split_alias(choice)
         model = open_model(alias, source, settings, log, decode_slots)
         if not URL_NAME.fullmatch(model.name):
             raise ConfigError(f"not a valid name in a URL: {model.name!r}", hint=f"choose another: -m NAME={source}")

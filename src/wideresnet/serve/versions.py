@@ -1,13 +1,20 @@
-"""Names of models with their versions: "NAME", or "NAME/2" for the numbered version 2 of NAME."""
+"""Names of models: "NAME", or "NAME/2" for the numbered version 2 of NAME; as an option "NAME=MODEL"."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import TypeVar
 
 Model = TypeVar("Model")
 
 VERSION = "1"                                      # of a model without numbered versions; a new graph is a reload
+
+
+def split_alias(choice: str) -> tuple[str, str]:
+    """Return alias and model of ALIAS=MODEL; the alias is "" of a model alone, such as runs/lr=0.1/bundle or lr=0.1."""
+    alias, equals, model = choice.partition("=")
+    return (alias, model) if equals and "/" not in alias and not os.path.exists(choice) else ("", choice)
 
 
 def split_name(name: str) -> tuple[str, str]:

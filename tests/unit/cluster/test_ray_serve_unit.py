@@ -84,8 +84,12 @@ def test_defaults_of_a_replica_follow_its_cpus() -> None:
 def test_models_are_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine").mkdir()
-    own = replica_settings(ServeSettings(models=("mine", "a=mine", "b=wrn_16_4.cifar10")), 1)
-    assert own.models == (str(tmp_path / "mine"), f"a={tmp_path / 'mine'}", "b=wrn_16_4.cifar10")
+    (tmp_path / "lr=0.1").mkdir()                  # a path that exists as given has no alias
+    own = replica_settings(ServeSettings(models=("mine", "a=mine", "b=wrn_16_4.cifar10", "lr=0.1", "b=lr=0.1")), 1)
+    assert own.models == (
+        str(tmp_path / "mine"), f"a={tmp_path / 'mine'}", "b=wrn_16_4.cifar10",
+        f"{tmp_path}/lr=0.1", f"b={tmp_path}/lr=0.1",
+    )  # fmt: skip
 
 
 class BrokenEngine(FakeEngine):

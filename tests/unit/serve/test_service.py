@@ -357,11 +357,12 @@ def test_models_are_opened_under_their_names_or_aliases(tmp_path, bundle) -> Non
     from wideresnet.bundle import write_bundle
 
     write_bundle(tmp_path / "tiny", bundle)
+    write_bundle(tmp_path / "lr=0.1" / "bundle", bundle)
     choice = str(tmp_path / "tiny")
-    service = Service(ServeSettings(models=(choice, f"other={choice}"), threads=1, streams=1))
+    service = Service(ServeSettings(models=(choice, f"other={tmp_path}/lr=0.1/bundle"), threads=1, streams=1))
     asyncio.run(service.load())
     assert list(service.models) == [NAME, "other"]
     assert service.models["other"].identity["graph_sha256"] == service.models[NAME].identity["graph_sha256"] != ""
-    for models, message in ((choice, choice), "two models"), ((f"../x={choice}",), "not a valid name"):
+    for models, message in ((choice, choice), "two models"), ((f"my x={choice}",), "not a valid name"):
         with pytest.raises(ConfigError, match=message):
             asyncio.run(Service(ServeSettings(models=models)).load())
