@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from starlette.exceptions import HTTPException
-from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route, Router
@@ -80,10 +79,7 @@ def make_app(service: Service, lifespan: Lifespan[Any] | None = None) -> ASGIApp
         table += [("GET", model, model_metadata), ("GET", f"{model}/ready", model_ready)]
         table += [("GET", f"{model}/config", model_config), ("GET", f"{model}/stats", statistics)]
         table += [("POST", f"{model}/infer", infer)]
-    app: ASGIApp = RequestMiddleware(Routes(service, table, lifespan), service)
-    if service.settings.cors:
-        app = CORSMiddleware(app, allow_origins=service.settings.cors, allow_methods=["*"], allow_headers=["*"])
-    return app
+    return RequestMiddleware(Routes(service, table, lifespan), service)
 
 
 class Routes:

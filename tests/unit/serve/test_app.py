@@ -622,8 +622,16 @@ def test_a_member_given_twice_is_refused_when_a_model_is_loaded(make_service) ->
 def test_other_origins_are_refused_unless_named(client, make_service) -> None:
     asks = {"Origin": "https://a.example", "Access-Control-Request-Method": "POST"}
     assert "access-control-allow-origin" not in client.options("/v1/classify", headers=asks).headers
-    with TestClient(make_app(make_service(cors=("https://a.example",)))) as open_:
-        assert open_.options("/v1/classify", headers=asks).headers["access-control-allow-origin"] == asks["Origin"]
+    service = make_service(cors=("https://a.example",), token="sesame")
+    with TestClient(make_app(service)) as open_:
+        preflight = open_.options("/v1/classify", headers=asks)
+        refused = open_.post("/v1/classify", content=png(1), headers={"Origin": asks["Origin"]})
+        assert (preflight.status_code, refused.status_code) == (200, 401)
+        for answer in (preflight, refused):        # the page of another origin reads the error
+            assert answer.headers["access-control-allow-origin"] == asks["Origin"]
+            assert answer.headers["x-request-id"]
+        assert "X-Request-ID" in refused.headers["access-control-expose-headers"]
+    assert b'wrn_requests_total{model="",route="other",status="200"} 1.0' in service.metrics.render()
 
 
 def test_every_response_has_an_id_and_security_headers(client) -> None:

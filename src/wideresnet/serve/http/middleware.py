@@ -1,4 +1,4 @@
-"""The outermost middleware: request id, bearer token, security headers, metrics and access log.
+"""The outermost middleware: request id, CORS, bearer token, security headers, metrics and access log.
 
 It runs for every request, so it works on headers in the form of ASGI: pairs of bytes, names in lower case.
 """
@@ -8,16 +8,17 @@ from __future__ import annotations
 import asyncio
 import re
 import uuid
-from collections.abc import Mapping
 from contextlib import suppress
 from itertools import count
 
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from wideresnet.serve.admission import RequestContext
 from wideresnet.serve.http.errors import ApiError, problem_response
 from wideresnet.serve.http.request_checks import CONTROL, PROBES, check_authorization, check_host, check_repeated
 from wideresnet.serve.http.static_files import STATIC_FILES
+from wideresnet.serve.protocol import HEADER_LENGTH
 from wideresnet.serve.service import Service
 from wideresnet.serve.shadow import LABEL_HEADER
 
@@ -30,6 +31,7 @@ SECURITY_HEADERS = {
     b"referrer-policy": b"no-referrer",
     b"cache-control": b"no-store",
 }
+EXPOSED = (HEADER_LENGTH, "Retry-After", "X-Request-ID")      # to pages of other origins
 KEEP_ALIVE = "wideresnet.keep_alive"               # ASGI extension: an HTTP/1.0 connection that stays open
 DISCARD_SECONDS = 2.0                              # for the rest of a body, before its connection is closed
 _LABEL = LABEL_HEADER.lower().encode()
@@ -54,6 +56,11 @@ class RequestMiddleware:
     def __init__(self, app: ASGIApp, service: Service) -> None:
         self._app, self._service = app, service
         self._ids = RequestIds()
+        self._guarded: ASGIApp = self._authorize
+        if origins := service.settings.cors:       # around errors, too; it answers preflights, which have no token
+            self._guarded = CORSMiddleware(
+                self._authorize, allow_origins=origins, allow_methods=["*"], allow_headers=["*"], expose_headers=EXPOSED
+            )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request, or pass the lifespan on."""
@@ -92,23 +99,23 @@ class RequestMiddleware:
                 message["headers"] = [*(added | own).items()]
             await send(message)
 
-        app = self._app
         try:
-            self._authorize(scope, headers)
-        except ApiError as error:
-            context.error_kind, app = error.kind, problem_response(error, scope["path"])
-        try:
-            await app(scope, receive_piece, send_with_headers)
+            await self._guarded(scope, receive_piece, send_with_headers)
         finally:
             report_response(self._service, scope, context, status)
 
-    def _authorize(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
-        """Raise ApiError for an invalid or unknown Host header, and for a missing or wrong token."""
-        check_host(scope, self._service.settings.allow_host)
-        check_repeated(name for name, _ in scope["headers"])
-        if scope["path"] not in PUBLIC_PATHS:
-            header, is_control = headers.get(b"authorization", b"").decode("latin-1"), scope["path"].startswith(CONTROL)
-            check_authorization(header, self._service.settings, is_control)
+    async def _authorize(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or refuse an invalid or unknown Host header, and a missing or wrong token."""
+        app, path, settings = self._app, scope["path"], self._service.settings
+        try:
+            check_host(scope, settings.allow_host)
+            check_repeated(name for name, _ in scope["headers"])
+            if path not in PUBLIC_PATHS:
+                header = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
+                check_authorization(header, settings, path.startswith(CONTROL))
+        except ApiError as error:
+            scope["context"].error_kind, app = error.kind, problem_response(error, path)
+        await app(scope, receive, send)
 
 
 def report_response(service: Service, scope: Scope, context: RequestContext, status: int) -> None:
