@@ -231,12 +231,13 @@ async def infer(service: Service, request: Request, context: RequestContext) -> 
     model, settings = _find_model_of_path(service, request, context), service.settings
     with service.admission.admit(context) as permit:
         body = await read_body(request, permit, settings)
+        end = context.seconds + settings.deadline
         if (encoding := request.headers.get("content-encoding", "").lower()) not in ("", "identity"):
             body = await asyncio.to_thread(inflate, body, encoding, settings.max_bytes)
             permit.add_bytes(len(body))
         parsed = await _parse(service, body, request.headers.get(protocol.HEADER_LENGTH), model)
         del body
-        outputs = await infer_request(service, model, parsed, permit, request)
+        outputs = await infer_request(service, model, parsed, permit, request, end - context.seconds)
         encodings = request.headers.get("accept-encoding", "")
         body, headers = await asyncio.to_thread(_render_outputs, parsed, model, outputs, encodings)
         return Response(body, headers=headers)

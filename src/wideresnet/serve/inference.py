@@ -31,10 +31,15 @@ _SETS = 'send "parameters": {"coverage": 95}'
 async def parse_in_turn(service: Service, size: int, parse: Callable[[], InferenceRequest]) -> InferenceRequest:
     """Call ``parse`` in a thread; ``size``: bytes to be parsed into Python objects, which holds the interpreter lock.
 
-    Of large ones there is one at a time, then a pause of the same length, in which other requests are answered.
+    Of large ones there is one at a time, then a pause of the same length, in which other requests are answered. Raises
+    ApiError at the deadline.
     """
     turn = service.json_turn if size > LARGE else asyncio.Lock()
-    await turn.acquire()
+    try:
+        async with asyncio.timeout(service.settings.deadline):
+            await turn.acquire()
+    except TimeoutError:
+        raise service.late_error() from None
     started, loop = time.perf_counter(), asyncio.get_running_loop()
     parsing = asyncio.ensure_future(asyncio.to_thread(parse))
     parsing.add_done_callback(lambda _: loop.call_later(time.perf_counter() - started, turn.release))

@@ -167,6 +167,11 @@ class Service:
         futures = [model.submit(item, permit, postprocess) for item in inputs]
         return await self.wait_for(futures, model, request, seconds)
 
+    def late_error(self) -> ApiError:
+        """Return the error of a request that is not answered within ``deadline``."""
+        message = f"no result within {self.settings.deadline:g} seconds"
+        return ApiError("deadline", message, "send fewer images, or retry later")
+
     async def wait_for(
         self, futures: Sequence[asyncio.Future[Outcome[Result]]], model: ModelWorker, request: Request | None,
         seconds: float = math.inf,
@@ -192,8 +197,7 @@ class Service:
                 raise
             if ends[0] == "gone":
                 raise ApiError("gone", "the client disconnected before its response") from None
-            message = f"no result within {seconds:g} seconds"
-            raise ApiError("deadline", message, "send fewer images, or retry later") from None
+            raise self.late_error() from None
         finally:
             timer.cancel()
             unwatch()

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx2
 import numpy as np
 import pytest
 from PIL import Image
@@ -20,7 +21,7 @@ from starlette.testclient import TestClient
 from typer.main import get_command
 
 from fakes import FakeEngine, tiny_bundle
-from serving import NAME, open_model, png, until
+from serving import NAME, GatedEngine, open_model, png, run, until
 from tiffs import tiff
 from wideresnet.architectures import with_variant, wrn
 from wideresnet.cli.main import app
@@ -509,6 +510,31 @@ def test_large_json_is_parsed_for_one_request_at_a_time(make_service, monkeypatc
 
     asyncio.run(parse_all())
     assert (max(most) > 1) is parallel
+
+
+def test_the_deadline_covers_the_turn_of_a_large_body(make_service) -> None:
+    service, engine = make_service(deadline=0.6), GatedEngine()
+    service.set_models({NAME: open_model(tiny_bundle(), engine)})
+    tensor = {"name": "images", "shape": [9, 32, 32, 3], "datatype": "UINT8", "data": [100] * (9 * 32 * 32 * 3)}
+
+    async def story(client: httpx2.AsyncClient) -> None:
+        async def send() -> float:
+            started = time.perf_counter()
+            async with asyncio.timeout(20):
+                answer = await client.post(f"/v2/models/{NAME}/infer", json={"inputs": [tensor]})
+            assert (answer.status_code, "within 0.6 seconds" in answer.json()["error"]) == (504, True)
+            return time.perf_counter() - started
+
+        await service.json_turn.acquire()
+        first = await send()
+        assert not engine.begun.acquire(blocking=False)
+        later = asyncio.create_task(send())
+        await asyncio.sleep(0.5)
+        service.json_turn.release()                # the engine then has what is left of the deadline
+        assert max(first, await later) < 1
+        engine.gate.set()
+
+    run(service, story)
 
 
 def test_the_turn_of_a_client_that_left_ends_with_its_thread(make_service) -> None:

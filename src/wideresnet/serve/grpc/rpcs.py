@@ -168,12 +168,13 @@ async def model_infer(call: Call) -> Any:
     service, message, most = call.service, call.message, call.service.settings.images_per_request
     model = service.find_model(message.model_name, call.context, message.model_version)
     side, outputs = model.classifier.card.preprocess.crop, protocol.outputs_of(model.classifier)
+    end = call.context.seconds + min(call.seconds, service.settings.deadline)
 
     def parse() -> protocol.InferenceRequest:
         return protocol.parse_document(*request_document(message, most), side, most, outputs)
 
     parsed = await parse_in_turn(service, message.ByteSize() - sum(map(len, message.raw_input_contents)), parse)
-    values = await infer_request(service, model, parsed, call.permit, seconds=call.seconds)
+    values = await infer_request(service, model, parsed, call.permit, seconds=end - call.context.seconds)
     return response_message(parsed, model.name, output_tensors(parsed, values, model.classifier.labels))
 
 
