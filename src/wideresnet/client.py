@@ -11,6 +11,7 @@ import asyncio
 import http.client
 import json
 import random
+import re
 import threading
 import time
 import uuid
@@ -45,6 +46,8 @@ class Client:
 
     def __init__(self, url: str = "http://127.0.0.1:8000", token: str = "", timeout: float = 60.0, retries: int = 6):
         self._url = _split_url(url)
+        if not re.fullmatch("[ -~]*", token):      # no header can have it
+            raise ConfigError("the token contains control characters or others than ASCII", hint="strip() removes a line break")
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._timeout, self._retries = timeout, retries
         self._local = threading.local()

@@ -197,6 +197,12 @@ def test_a_url_that_no_service_has_is_refused(url: str) -> None:
         Client(url)
 
 
+@pytest.mark.parametrize("token", ["ключ", "sesame\n", "s\xe9same"])
+def test_a_token_that_no_header_can_have_is_refused(token: str) -> None:
+    with pytest.raises(ConfigError, match="the token contains"):
+        Client(token=token)
+
+
 def test_the_path_of_a_url_is_used(server: FakeServer) -> None:
     server.responses = [(200, {}, b"{}")]
     assert Client(f"http://127.0.0.1:{server.server_port}/behind/").models() == {}
