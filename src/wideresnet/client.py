@@ -66,7 +66,12 @@ class Client:
         boundary = uuid.uuid4().hex
         parts = [_multipart_file(index, image, boundary) for index, image in enumerate(images)]
         body = b"".join(parts) + f"--{boundary}--\r\n".encode()
-        return self._request("POST", f"/v1/classify?{query}", body, f"multipart/form-data; boundary={boundary}")
+        answer = self._request("POST", f"/v1/classify?{query}", body, f"multipart/form-data; boundary={boundary}")
+        results = answer.get("results")
+        if isinstance(results, list) and len(results) == len(images):
+            for index, (image, result) in enumerate(zip(images, results, strict=True)):
+                result["name"] = _name(index, image)       # a multipart body changes folders and quotes
+        return answer
 
     async def classify_async(
         self, *images: str | Path | bytes, k: int = 5, model: str = "", lang: str = "en", coverage: float = 0
@@ -124,12 +129,13 @@ def _split_url(url: str) -> SplitResult:
     return parts
 
 
+def _name(index: int, image: str | Path | bytes) -> str:
+    return f"image {index}" if isinstance(image, bytes) else str(image)
+
+
 def _multipart_file(index: int, image: str | Path | bytes, boundary: str) -> bytes:
     """Return one file as a part of a multipart body."""
-    if isinstance(image, bytes):
-        name, data = f"image {index}", image
-    else:
-        name, data = str(image), read_encoded(Path(image))
+    name, data = _name(index, image), image if isinstance(image, bytes) else read_encoded(Path(image))
     for character in '"\r\n':                      # percent-encoded, as browsers do
         name = name.replace(character, quote(character))
     head = f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'

@@ -85,8 +85,9 @@ def test_a_coverage_is_not_rounded(server: FakeServer, coverage: float) -> None:
 def test_files_and_bytes_go_out_as_one_request(server: FakeServer, tmp_path: Path) -> None:
     file = tmp_path / 'a "二".png'
     file.write_bytes(b"of a file")
-    server.responses = [(200, {}, b'{"results": []}')]
-    assert client(server, token="sesame").classify(file, b"of bytes", b"", k=2, model="m", lang="zh") == {"results": []}
+    server.responses = [(200, {}, b'{"results": [{"name": "a.png", "predictions": []}, {"name": ""}, {"name": ""}]}')]
+    answer = client(server, token="sesame").classify(file, b"of bytes", b"", k=2, model="m", lang="zh")
+    assert answer["results"] == [{"name": str(file), "predictions": []}, {"name": "image 1"}, {"name": "image 2"}]
     ((path, headers, body),) = server.requests
     assert path == "/v1/classify?k=2&lang=zh&model=m"
     assert headers["Authorization"] == "Bearer sesame"
