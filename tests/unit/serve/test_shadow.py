@@ -146,10 +146,10 @@ def test_labels_give_mcnemars_counts() -> None:
     ("query", "label", "words"),
     [
         ("", "3,4", "2 labels for 1 images"), ("", "kitten", "no class called 'kitten'"), ("", "10", "'10'"),
-        ("?model=b", "3", "no effect: b has no shadow"),
+        ("?model=b", "3", "no effect: b has no shadow"), ("", "猫".encode(), "'猫'"), ("", b"\xe9", "'é'"),
     ],
 )  # fmt: skip
-def test_a_label_counts_or_is_refused(query: str, label: str, words: str) -> None:
+def test_a_label_counts_or_is_refused(query: str, label: str | bytes, words: str) -> None:
     with shadowed(worker("b", FakeEngine())) as (service, client, _):
         done = client.post(f"/v1/classify{query}", content=png(3), headers={"X-Label": label})
         assert (done.status_code, words in done.json()["detail"]) == (422, True), done.text

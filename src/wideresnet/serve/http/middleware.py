@@ -71,7 +71,7 @@ class RequestMiddleware:
         context = RequestContext(self._ids.choose(headers.get(b"x-request-id", b"").decode("latin-1")))
         scope["context"] = context
         if (label := headers.get(_LABEL)) is not None:
-            context.label_header = label.decode("latin-1")
+            context.label_header = _decode(label)
         status, more_body = 0, True
 
         async def receive_piece() -> Message:
@@ -116,6 +116,13 @@ class RequestMiddleware:
         except ApiError as error:
             scope["context"].error_kind, app = error.kind, problem_response(error, path)
         await app(scope, receive, send)
+
+
+def _decode(value: bytes) -> str:
+    """Decode UTF-8, or else Latin-1, which JavaScript sends."""
+    with suppress(UnicodeDecodeError):
+        return value.decode()
+    return value.decode("latin-1")
 
 
 def report_response(service: Service, scope: Scope, context: RequestContext, status: int) -> None:
