@@ -39,6 +39,7 @@ COVERAGE = "coverage"
 HEADER_LENGTH = "Inference-Header-Content-Length"
 MAX_JSON = 4 * 2**20                               # bytes; parsed, they can take 32 times as much memory
 MAX_OBJECTS, MAX_MEMBERS = 100, 100                # objects of a request, members of each
+MAX_LISTED = 500                                   # characters of the names of ignored parts
 
 _URL_SAFE = str.maketrans("-_", "+/")
 _EXAMPLE = '{"inputs": [{"name": "pictures", "shape": [1], "datatype": "BYTES", "data": ["BASE64"]}]}'
@@ -243,7 +244,9 @@ def _notes(header: _RequestHeader) -> dict[str, str]:
     ignored = header.ignored("binary_data_output", COVERAGE) + tensor.ignored("binary_data_size")
     for output in outputs:
         ignored += output.ignored("binary_data", *(("classification",) if output.name == LOGITS_OUTPUT else ()))
-    notes = {"ignored": ", ".join(ignored)[:500]} if ignored else {}
+    count = sum(end <= MAX_LISTED for end in itertools.accumulate(len(name) + 2 for name in ignored))
+    listed = ignored[:count] + [f"… and {len(ignored) - count} more"] * (count < len(ignored))
+    notes = {"ignored": ", ".join(listed)} if ignored else {}
     if tensor.name not in (PIXEL_INPUT, ENCODED_INPUT):
         notes["read_as"] = PIXEL_INPUT if tensor.datatype == "UINT8" else ENCODED_INPUT
     return notes

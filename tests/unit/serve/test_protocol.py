@@ -175,6 +175,12 @@ def test_ignored_members_are_listed() -> None:
     assert set(ignored.split(", ")) == {"model_name", "priority", "extra", "content_type", "fast"}
 
 
+def test_of_many_ignored_members_the_rest_is_counted() -> None:
+    ignored = parsed(header() | {f"member{number:03}": 1 for number in range(90)}).notes["ignored"]
+    assert ignored.startswith("member000, member001, ")
+    assert ignored.endswith("member044, … and 45 more")
+
+
 def test_tensors_in_shared_memory_are_refused_by_that_name() -> None:
     """Neither read as a request without data nor ignored."""
     with pytest.raises(ApiError, match="shared memory"):
