@@ -32,7 +32,8 @@ def explain(
     model: Model = None,
     k: Annotated[int, typer.Option("-k", "--top-k", min=1, help="Explain the k most likely classes.")] = 1,
     classes: Annotated[
-        list[str] | None, typer.Option("--class", help="Explain this class instead (index, #index, id or name); repeatable.")
+        list[str] | None,
+        typer.Option("--class", help="Explain this class instead (index, #index, id or name); repeatable."),
     ] = None,
     output: Folder = None,
     report: Annotated[Path | None, typer.Option("--report", help="Write a page (HTML) with all images.")] = None,

@@ -132,8 +132,8 @@ TENSOR = {"name": "images", "shape": [8, 32, 32, 3], "datatype": "UINT8", "data"
 @pytest.mark.parametrize("binary", [True, False])
 def test_sets_are_an_output_of_v2(client: TestClient, calibrated: Bundle, coverage: object, binary: bool) -> None:
     """The metadata lists it, and a request with a coverage gets it; its classes are those of /v1 and of Python."""
-    wanted, outputs = {"name": "set", "datatype": "BOOL", "shape": [-1, 10]}, client.get("/v2/models/sure").json()["outputs"]
-    assert outputs[2] == wanted
+    outputs = client.get("/v2/models/sure").json()["outputs"]
+    assert outputs[2] == {"name": "set", "datatype": "BOOL", "shape": [-1, 10]}
     described = client.get("/openapi.json").json()["components"]["schemas"]["InferRequest"]["properties"]["outputs"]
     assert described["items"]["properties"]["name"]["enum"] == [output["name"] for output in outputs]
     configured = {"name": "set", "data_type": "TYPE_BOOL", "dims": [10]}

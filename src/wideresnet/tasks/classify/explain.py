@@ -129,8 +129,8 @@ def find_class(name: int | str, labels: Labels) -> int:
     names = [[part.strip().casefold() for part in nfc(full).split(",")] for full in labels.names]
     matches = [index for index, synonyms in enumerate(names) if key in synonyms]
     if len(matches) > 1:
-        sign = "#" * lookup.numbered
-        listed = ", ".join(f"{sign}{index}" + (f" ({labels.ids[index]})" if labels.ids else "") for index in matches[:5])
+        sign, ids = "#" * lookup.numbered, labels.ids
+        listed = ", ".join(f"{sign}{index}" + (f" ({ids[index]})" if ids else "") for index in matches[:5])
         raise ConfigError(f"{len(matches)} classes are called {name!r}", hint=f"name one by its index: {listed}")
     if not matches:
         hint = did_you_mean(key, [*labels.ids, *(synonym for synonyms in names for synonym in synonyms)])
