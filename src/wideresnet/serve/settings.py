@@ -133,6 +133,6 @@ def read_token(file: Path) -> str:
 def check_token(token: str, origin: str) -> str:
     """Return ``token``. Raises ConfigError, naming ``origin``, for one that no client could send."""
     if not re.fullmatch("[!-~]+", token):
-        fault = "is empty" if not token else "contains white space, control characters or others than ASCII"
+        fault = "is empty" if not token else "contains white space, control or non-ASCII characters"
         raise ConfigError(f"{origin} {fault}", hint="'openssl rand -hex 32' makes a token")
     return token
