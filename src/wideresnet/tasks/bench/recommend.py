@@ -30,6 +30,7 @@ from wideresnet.weights.catalogue import CATALOGUE, Weights
 PEAK_FRACTION = 0.9
 # Top-1 that an int8 model may have lost, as the gate of 'wrn compile' allows by default.
 INT8_LOSS = 0.002
+ROUNDING = 1e-9                                    # of a ratio: 82.51 / 100 is not 0.8251
 PRECISIONS: tuple[Literal["f32", "bf16", "int8"], ...] = ("f32", "bf16", "int8")
 
 
@@ -93,7 +94,8 @@ def recommend(
     choices = [choice for weights in CATALOGUE.values() for choice in _choices(weights, peak, rows)]
     choices += [_cascade(name, card, peak, rows, threads) for name, card in cascades.items()]
     marked = [
-        replace(choice, best=_is_best(choice, choices), fits=requirements.shortfall(choice) <= 0) for choice in choices
+        replace(choice, best=_is_best(choice, choices), fits=requirements.shortfall(choice) <= ROUNDING)
+        for choice in choices
     ]
     return sorted(marked, key=lambda choice: (-choice.top1, -choice.images_per_s))
 

@@ -98,6 +98,12 @@ def test_a_wish_marks_what_meets_it_and_only_that(requirements, holds):
     assert all(c.fits == holds(c) for c in choices)
 
 
+def test_accuracy_as_published_meets_the_requirement_of_it():
+    for choice in recommend(Requirements(), PEAK):
+        required = float(f"{100 * choice.top1:.3f}") / 100           # as the command line reads it
+        assert one(recommend(Requirements(accuracy=required), PEAK), choice.name, choice.precision).fits, required
+
+
 def test_another_file_is_an_error(tmp_path):
     row = bench_row("wide_resnet50_2.tv_in1k", "engine", "f32", 7.0, 0.8)
     cut = [json.dumps({"machine": {}, "rows": [{**row, name: None}]}) for name in ("model", "precision", "threads")]
