@@ -87,10 +87,11 @@ def recommend(
     """Return every published set of weights in every precision of this machine, and ``cascades``, most accurate first.
 
     ``best``: no other is both as accurate and as fast; ``fits``: it meets the requirements. ``benchmark`` is a document
-    of ``wrn bench -o``, of which only rows with ``threads`` (0: any) count. Raises ConfigError if it cannot be read or
-    is of another CPU, and for other cascades than of ImageNet's classes, certified with labels.
+    of ``wrn bench -o``, of which only rows with ``threads`` (0: any) count. Raises ConfigError if it cannot be read, is
+    of another CPU or has no such row, and for other cascades than of ImageNet's classes, certified with labels.
     """
-    rows = [row for row in read_rows(benchmark) if threads in (0, row.threads)] if benchmark else []
+    names = *(weights.architecture for weights in CATALOGUE.values()), *(card.name for card in cascades.values())
+    rows = _usable_rows(benchmark, names, threads) if benchmark else []
     choices = [choice for weights in CATALOGUE.values() for choice in _choices(weights, peak, rows)]
     choices += [_cascade(name, card, peak, rows, threads) for name, card in cascades.items()]
     marked = [
@@ -98,6 +99,16 @@ def recommend(
         for choice in choices
     ]
     return sorted(marked, key=lambda choice: (-choice.top1, -choice.images_per_s))
+
+
+def _usable_rows(benchmark: Path, names: tuple[str, ...], threads: int) -> list[_Row]:
+    """Return the rows of OpenVINO, of models that begin with ``names``, in a document of ``wrn bench``."""
+    rows = [row for row in read_rows(benchmark) if threads in (0, row.threads) and row.model.startswith(names)]
+    if not rows:
+        option = f" --threads {threads}" if threads else ""
+        hint = f"wrn bench -m wide_resnet50_2 --random-weights --what engine --what latency{option} -o FILE"
+        raise ConfigError(f"{benchmark} has no engine or latency row of openvino{option} for these models", hint)
+    return rows
 
 
 def read_rows(benchmark: Path) -> list[_Row]:

@@ -133,9 +133,20 @@ def test_a_latency_that_was_predicted_is_not_called_measured(tmp_path):
 def test_rows_of_another_number_of_threads_do_not_count(tmp_path):
     name = "wide_resnet50_2.tv2_in1k"
     file = bench_file(tmp_path / "speed.json", {**bench_row(name, "engine", "f32", 7.0, 0.8), "threads": 2})
-    assert [one(recommend(Requirements(), PEAK, file, threads), name, "f32").speed for threads in (0, 2, 1)] == [
-        "measured", "measured", "predicted",
+    assert [one(recommend(Requirements(), PEAK, file, threads), name, "f32").speed for threads in (0, 2)] == [
+        "measured", "measured",
     ]  # fmt: skip
+    with pytest.raises(ConfigError, match="no engine or latency row of openvino --threads 1 ") as caught:
+        recommend(Requirements(), PEAK, file, threads=1)
+    words = caught.value.hint.split()[1:]
+    COMMANDS[words[0]].make_context(words[0], words[1:])
+
+
+@pytest.mark.parametrize("other", [{"engine": "pytorch"}, {"what": "startup"}, {"model": "wrn_16_4.cifar10"}])
+def test_a_benchmark_without_a_usable_row_is_refused(tmp_path, other):
+    file = bench_file(tmp_path / "speed.json", bench_row("wide_resnet50_2.tv_in1k", "engine", "f32", 7.0, 0.8) | other)
+    with pytest.raises(ConfigError, match="no engine or latency row of openvino for these models"):
+        recommend(Requirements(), PEAK, file)
 
 
 def test_speeds_at_another_resolution_are_no_measurement(tmp_path):
