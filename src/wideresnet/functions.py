@@ -90,8 +90,8 @@ def compare(
 ) -> records.ComparisonReport:
     """Compare two models on the same labelled images, or two files of scores, paired by path, as ``wrn compare`` does.
 
-    Models are open classifiers or names as for ``load``, and are evaluated on ``data`` (see ``evaluate``);
-    ``batch_size`` 0 is as tuned for ``a``, or 8. Files are those of ``wrn evaluate -o`` (.csv, .jsonl, .parquet), whose
+    Models are open classifiers, which keep engine and precision, or names as for ``load``; they are evaluated on
+    ``data`` (see ``evaluate``). ``batch_size`` 0 is as tuned for ``a``, or 8. Files are those of ``wrn evaluate -o`` (.csv, .jsonl, .parquet), whose
     classes ``labels`` names: a list such as "imagenet" or "cifar10", or a file; "": as the files state. Differences are
     fractions of 1.
 
@@ -106,13 +106,15 @@ def compare(
     if any(files):
         if not all(files) or data is not None:
             raise ConfigError("compare takes two files of scores, or two models and data", hint="leave out the rest")
+        if batch_size:
+            raise ConfigError("batch_size has no effect on files of scores", hint="leave out batch_size")
         return compare_files(Path(names[0]), Path(names[1]), read_list_or_file(labels).labels).report
     if data is None or labels:
         raise ConfigError("comparing two models needs labelled data of their classes", hint="give data= and no labels")
-    bundles = bundle_of(a), bundle_of(b)
-    images = open_labelled(locate_data(Path(data)), bundles[0].labels)
+    models = a if isinstance(a, Classifier) else bundle_of(a), b if isinstance(b, Classifier) else bundle_of(b)
+    images = open_labelled(locate_data(Path(data)), models[0].labels)
     settings = records.InferenceSettings(batch_size=batch_size)
-    return run_shown(compare_models((names[0], names[1]), bundles, images, settings), "comparing", progress).report
+    return run_shown(compare_models((names[0], names[1]), models, images, settings), "comparing", progress).report
 
 
 def compile(

@@ -124,9 +124,18 @@ def test_compare_takes_models_or_files(wrn: Wrn, tiny: Path, data: Path, tmp_pat
     for model in ("tiny", "half"):
         assert wrn("evaluate", "data", "-m", model, "-o", f"{model}.csv").code == 0
     assert wideresnet.compare("tiny.csv", Path("half.csv")).n == 40
+    with pytest.raises(ConfigError, match="batch_size has no effect on files of scores"):
+        wideresnet.compare("tiny.csv", "half.csv", batch_size=4)
     for arguments in (("tiny.csv", "half"), ("tiny", "half"), ("tiny.csv", "half.csv", data)):
         with pytest.raises(ConfigError, match=r"two (files of scores|models)"):
             wideresnet.compare(*arguments)  # type: ignore[arg-type]
+
+
+def test_compare_keeps_engine_and_precision_of_open_classifiers(tiny: Path, data: Path) -> None:
+    models = wideresnet.load(tiny, engine="onnxruntime"), wideresnet.load(tiny, precision="bf16", streams=2)
+    report = wideresnet.compare(*models, data)
+    sides = [side.engine for side in (report.a, report.b) if side.engine]
+    assert [(engine.runtime, engine.precision) for engine in sides] == [("onnxruntime", "f32"), ("openvino", "bf16")]
 
 
 def test_bench_measures_the_product_of_its_settings(tiny: Path) -> None:

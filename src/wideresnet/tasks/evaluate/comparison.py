@@ -12,7 +12,6 @@ from wideresnet.bundle import Bundle
 from wideresnet.classifier import Classifier
 from wideresnet.datasets.labelled import LabelledData
 from wideresnet.datasets.pairing import pair_by_path
-from wideresnet.engines.throughput import tune_settings
 from wideresnet.errors import DataError
 from wideresnet.images.loader import load_batches
 from wideresnet.output.scores import read_origin, read_scores
@@ -21,8 +20,8 @@ from wideresnet.records.comparison import ComparisonReport, Flip
 from wideresnet.tasks.evaluate.evaluate import BATCH, blank_report, score, score_logits
 from wideresnet.tasks.evaluate.label_order import with_order_warning
 from wideresnet.tasks.evaluate.metrics import accumulate
+from wideresnet.tasks.evaluate.model import open_for_many
 from wideresnet.tasks.evaluate.training_images import with_warnings
-from wideresnet.tasks.load.load import open_classifier
 
 Outcome = Scored | Failure
 NO_LABELS = Labels(())                             # for files of scores without a list of class names
@@ -60,14 +59,14 @@ def compare_files(a: Path, b: Path, labels: Labels = NO_LABELS) -> Comparison:
 
 
 def compare_models(
-    names: tuple[str, str], bundles: Sequence[Bundle], data: LabelledData, settings: InferenceSettings
+    names: tuple[str, str], models: Sequence[Bundle | Classifier], data: LabelledData, settings: InferenceSettings
 ) -> Generator[Progress, None, Comparison]:
     """Score both models on ``data``, reporting progress after each image, and compare the scores.
 
-    ``names`` replace those of the cards if these are equal. Raises DataError for models with different classes.
+    Open models keep their engine, precision and threads. ``names`` replace those of the cards if these are equal.
+    Raises DataError for models with different classes.
     """
-    options, settings = tune_settings(bundles[0], settings)
-    a, b = (open_classifier(bundle, settings.engine, options) for bundle in bundles)
+    (a, bundle_a, settings), (b, bundle_b, _) = [open_for_many(model, settings) for model in models]
     outcomes = []
     for done, pair in enumerate(score_both(a, b, data, settings.batch_size), start=1):
         outcomes.append(pair)
@@ -75,7 +74,10 @@ def compare_models(
     blanks = [blank_report(model, data) for model in (a, b)]
     # No calibration is shown here.
     blanks = [blank if blank.passed_on else replace(blank, notes=data.notes) for blank in blanks]
-    blank_a, blank_b = (with_warnings(blank, bundle, data) for blank, bundle in zip(blanks, bundles, strict=True))
+    blank_a, blank_b = (
+        with_warnings(blank, bundle, data) if bundle else blank
+        for blank, bundle in zip(blanks, (bundle_a, bundle_b), strict=True)
+    )
     if a.card.name == b.card.name:                 # the folders tell them apart
         blank_a, blank_b = replace(blank_a, model=names[0]), replace(blank_b, model=names[1])
     report = compare_answers((x for x, _ in outcomes), (y for _, y in outcomes), (blank_a, blank_b), a.labels)

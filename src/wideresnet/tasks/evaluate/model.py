@@ -44,11 +44,8 @@ def evaluate(
     named = model if isinstance(model, Classifier) else bundle_of(model)
     if not isinstance(data, LabelledData):
         data = open_labelled(locate_data(Path(data)), named.labels)
-    settings = InferenceSettings(batch_size=batch_size, exif=data.exif, coverage=coverage)
-    if isinstance(named, Classifier):
-        source = _source_of_open(named, data, settings)
-    else:
-        source = source_of_model(named, data, settings)
+    opened = open_for_many(named, InferenceSettings(batch_size=batch_size, exif=data.exif, coverage=coverage))
+    source = _source(opened, data)
     if progress:
         source = replace(source, answers=with_bar(source.answers, "evaluating", source.images))
     return follow(count(source, check_order=False))
@@ -58,30 +55,38 @@ def source_of_model(
     bundle: Bundle, data: LabelledData, settings: InferenceSettings, file: Path | None = None, *, resume: bool = False
 ) -> AnswerSource:
     """Open the model and return its scores for ``data``; they are written to ``file``, if given."""
-    options, settings = tune_settings(bundle, settings)
     if data.exif != settings.exif:                 # a copy would compute its hash again
         data = replace(data, exif=settings.exif)
     if resume and not file:
         raise ConfigError("--resume needs the file that was being written", hint="name it with -o")
-    return _source(open_classifier(bundle, settings.engine, options), bundle, data, settings, file, resume=resume)
+    return _source(open_for_many(bundle, settings), data, file, resume=resume)
 
 
-def _source_of_open(classifier: Classifier, data: LabelledData, settings: InferenceSettings) -> AnswerSource:
-    """Return the scores of an open model: of itself if it was opened for many images or by hand, else of its bundle."""
-    options, bundle, info = classifier.options, classifier.bundle, classifier.engine.info
-    if bundle is None:
-        return _source(classifier, None, data, replace(settings, batch_size=settings.batch_size or BATCH))
-    bundle = replace(bundle, card=classifier.card, labels=classifier.labels)
+def open_for_many(
+    model: Classifier | Bundle, settings: InferenceSettings
+) -> tuple[Classifier, Bundle | None, InferenceSettings]:
+    """Return a model opened for many images, its bundle, and ``settings`` with the batch size that fits them.
+
+    An open model keeps its engine, precision and threads; it is itself if it was opened for many images or by hand.
+    """
+    if isinstance(model, Bundle):
+        options, settings = tune_settings(model, settings)
+        return open_classifier(model, settings.engine, options), model, settings
+    options, info = model.options, model.engine.info
+    if model.bundle is None:
+        return model, None, replace(settings, batch_size=settings.batch_size or BATCH)
+    bundle = replace(model.bundle, card=model.card, labels=model.labels)
     settings = replace(settings, engine=info.runtime, precision=options.precision, threads=options.threads)
     if options.hint == "throughput":
-        return _source(classifier, bundle, data, tune_settings(bundle, settings)[1])
-    return source_of_model(bundle, data, settings)
+        return model, bundle, tune_settings(bundle, settings)[1]
+    return open_for_many(bundle, settings)
 
 
 def _source(
-    classifier: Classifier, bundle: Bundle | None, data: LabelledData, settings: InferenceSettings,
-    file: Path | None = None, *, resume: bool = False,
+    opened: tuple[Classifier, Bundle | None, InferenceSettings], data: LabelledData, file: Path | None = None, *,
+    resume: bool = False,
 ) -> AnswerSource:  # fmt: skip
+    classifier, bundle, settings = opened
     card, name = classifier.card, str((bundle and bundle.folder) or "")
     check_coverage(card, settings.coverage, name)
     if file:
