@@ -134,8 +134,9 @@ def test_compare_takes_models_or_files(wrn: Wrn, tiny: Path, data: Path, tmp_pat
 def test_compare_keeps_engine_and_precision_of_open_classifiers(tiny: Path, data: Path) -> None:
     models = wideresnet.load(tiny, engine="onnxruntime"), wideresnet.load(tiny, precision="bf16", streams=2)
     report = wideresnet.compare(*models, data)
-    sides = [side.engine for side in (report.a, report.b) if side.engine]
-    assert [(engine.runtime, engine.precision) for engine in sides] == [("onnxruntime", "f32"), ("openvino", "bf16")]
+    for side, model in zip((report.a, report.b), models, strict=True):
+        assert side.engine is not None
+        assert (side.engine.runtime, side.engine.precision) == (model.engine.info.runtime, model.engine.info.precision)
 
 
 def test_bench_measures_the_product_of_its_settings(tiny: Path) -> None:

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from wideresnet.bundle import Bundle, make_bundle, network_of, write_bundle
+from wideresnet.bundle import Bundle, make_bundle, network_of, read_bundle, write_bundle
 from wideresnet.bundle.derive import as_float32, with_preprocess
 from wideresnet.classifier import Classifier
 from wideresnet.config import as_toml
@@ -104,14 +104,16 @@ def run_finetune(
     save_text(run / "settings.toml", _as_toml(settings))
     seconds = time.perf_counter() - started
     card = _make_card(source, split, settings, result)
-    bundle = make_bundle(architecture, result.tensors, card, split.labels)
-    val = yield from _evaluate(bundle, replace(split.val, name=f"{split.name} val"))
+    write_bundle(run / BUNDLE, make_bundle(architecture, result.tensors, card, split.labels))
+    val_set = replace(split.val, name=f"{split.name} val")
+    reason = "that takes labelled images that chose nothing, as of --test"
+    unused = test_set or (val_set if settings.mode == "probe" else None)
+    calibration = yield from calibrate_in_place(run / BUNDLE, unused, split.train.items, reason)
+    bundle = read_bundle(run / BUNDLE)
+    val = yield from _evaluate(bundle, val_set)
     test_report = (yield from _evaluate(bundle, test_set)) if test_set else None
     train = len({item.path for item in split.train.items} - {failure.path for failure in result.failures})
     write_bundle(run / BUNDLE, replace(bundle, card=_with_accuracy(bundle.card, train, val, test_report)))
-    reason = "that takes labelled images that chose nothing, as of --test"
-    unused = test_set or (replace(split.val, name=val.data) if settings.mode == "probe" else None)
-    calibration = yield from calibrate_in_place(run / BUNDLE, unused, split.train.items, reason)
     parts = [part for part in (result, val, test_report) if part]
     failures = {failure.path: failure for part in parts for failure in part.failures}
     report = FinetuneReport(

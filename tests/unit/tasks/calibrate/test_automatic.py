@@ -141,3 +141,7 @@ def test_fine_tuning_calibrates_with_its_test_set(pictures: Path, tmp_path: Path
     assert (model.data, model.n_fit + model.n_scores + model.n_test) == ("train test", COUNT // 2)
     assert report.notes["calibration"].startswith("calibrated with 60 images of train test that decided nothing else")
     assert wideresnet.load(tmp_path / "run" / "bundle").classify(pictures / "cat")[0].p_known is not None
+    now = wideresnet.evaluate(tmp_path / "run" / "bundle", open_labelled(tmp_path / "test", report.labels))
+    assert report.test is not None
+    assert (report.test.nll, report.test.uncertainty) == (now.nll, now.uncertainty), "of the calibrated bundle"
+    assert any("60 of the 120 images of train test calibrated" in note for note in report.test.notes)
