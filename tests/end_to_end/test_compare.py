@@ -94,6 +94,10 @@ def test_files_of_different_classes_or_data_are_told_apart(wrn: Wrn, tmp_path: P
     assert (done.code, done.err) == (0, "warning: A was evaluated on val, B on test\n")
     done = wrn("compare", "a.parquet", "c.parquet")
     assert (done.code, "a.parquet and c.parquet are of different classes" in done.err) == (2, True)
+    for names, code in (("cat\ndog\n", 0), ("dog\ncat\n", 2)):
+        (tmp_path / "names.txt").write_text(names)
+        done = wrn("compare", "a.parquet", "b.parquet", "--labels", "names.txt")
+        assert (done.code, "states other class names than the labels" in done.err) == (code, code == 2)
 
 
 @pytest.mark.parametrize(("allowed", "code"), [("0.7", 1), ("0.69", 1), ("0", 1), ("1.2", 1), ("1.5", 0), ("5", 0)])

@@ -39,15 +39,18 @@ class Comparison:
 
 
 def compare_files(a: Path, b: Path, labels: Labels = NO_LABELS) -> Comparison:
-    """Compare two files of scores; see ``compare_answers``. The classes are ``labels``, or those that a file states.
+    """Compare two files of scores; see ``compare_answers``. The classes are those that a file states, or ``labels``.
 
-    Raises DataError for files that state different classes.
+    Raises DataError for files that state different classes, or others than ``labels``.
     """
     origins = read_origin(a), read_origin(b)
     stated = list(dict.fromkeys(origin.labels for origin in origins if origin.labels.names))
     if len(stated) > 1:
         raise DataError(f"{a} and {b} are of different classes", hint="compare models of the same classes")
-    labels = labels if labels.names or not stated else stated[0]
+    if labels.names and stated and labels.names != stated[0].names:
+        problem = f"{a} or {b} states other class names than the labels that were given"
+        raise DataError(problem, hint="leave out the labels: they are for files without class names")
+    labels = stated[0] if stated else labels
     same = origins[0].model == origins[1].model        # the files tell them apart
     blank_a, blank_b = (
         EvalReport(origin.model + f" ({file})" * same if origin.model else str(file), origin.data, None, 0, 0, 0)
