@@ -15,6 +15,7 @@ from wideresnet.prediction_sets import fewest_to_refuse
 from wideresnet.records import CompileReport, Item, Progress
 from wideresnet.report.formats import percent
 from wideresnet.tasks.calibrate.calibrate import CalibrateSettings, CalibrationImages, calibrate_bundle
+from wideresnet.tasks.evaluate.training_images import choosing_images
 from wideresnet.tasks.quantize import calibration_data
 from wideresnet.tasks.quantize import compile as compilation
 
@@ -65,7 +66,7 @@ def _set_aside(
 ) -> tuple[calibration_data.GateImages | None, LabelledData | None]:
     """Return the images of the gate, and those of them that calibrate instead.
 
-    None calibrate if there are too few, or if they chose the weights.
+    None calibrate that chose the weights, and none if the others are too few.
     """
     if settings.data is None:
         return None, None
@@ -73,10 +74,10 @@ def _set_aside(
         images = calibration_data.open_gate_images(settings.data, bundle)
     except DataError:                              # the compilation raises it again
         return None, None
-    notes, parent = bundle.card.notes, replace(images.data, exif="transpose")
-    chose = notes.get("fine-tuned", "").startswith("full") and parent.sha256 == notes.get("val data hash")
-    chosen = sorted(images.items, key=lambda item: item.label or 0)[PART - 1 :: PART]
-    if chose or len(chosen) < FEWEST or any(item.label is None for item in images.items):
+    parent, chose = replace(images.data, exif="transpose"), set(map(id, choosing_images(bundle, images.items)))
+    ordered = sorted(images.items, key=lambda item: item.label or 0)
+    chosen = [item for item in ordered if id(item) not in chose][PART - 1 :: PART]
+    if len(chosen) < FEWEST or any(item.label is None for item in images.items):
         return images, None
     reserved = {item.path for item in chosen}
     remaining = [item for item in images.items if item.path not in reserved]

@@ -42,7 +42,7 @@ from wideresnet.tasks.calibrate.unknown import bank_size, default_method, method
 from wideresnet.tasks.evaluate.evaluate import empty_report, masked_classes, score_logits
 from wideresnet.tasks.evaluate.label_order import check_label_order
 from wideresnet.tasks.evaluate.metrics import accumulate
-from wideresnet.tasks.evaluate.training_images import run_indices, training_images
+from wideresnet.tasks.evaluate.training_images import choosing_images, run_indices, training_images
 from wideresnet.tasks.load.cifar_archive import locate_data
 from wideresnet.tasks.load.load import bundle_of
 from wideresnet.tasks.quantize.calibration_data import calibration_pool, holds_both_sets
@@ -149,7 +149,7 @@ def calibrate_bundle(
     """Calibrate a bundle and write it; see ``calibrate``."""
     parts = _split(bundle, images, settings)
     bank = balanced_sample(images.bank or parts[FIT], bank_size(bundle.card.classes))
-    _check_unseen(bundle, images, bank if images.bank else [])
+    chose = _check_unseen(bundle, images, bank if images.bank else [])
     bundle, data = uncalibrated(bundle), images.data
     original = open_features(bundle, [FEATURES], options=throughput_options(bundle, "f32")[0])
     total = 2 * sum(map(len, parts.values())) + len(bank)
@@ -189,7 +189,7 @@ def calibrate_bundle(
     return records.CalibrateReport(
         str(output), bundle.card.name, uncertainty, bins, new_bins, tuple(counts.tolist()),
         _histograms(*(after[name].values[SCORE].ravel() for name in (SCORES, TEST))), failures,
-        (*_notes_on_images(images, parts), *notes_on_bank(method, *reference[FEATURES].shape),
+        (*chose, *_notes_on_images(images, parts), *notes_on_bank(method, *reference[FEATURES].shape),
          *conformal.notes_on_classes(sets)),
         data.skipped + (images.test.skipped if images.test else records.Skipped()),
     )  # fmt: skip
@@ -206,8 +206,11 @@ def _histograms(*scores: NDArray[np.float32]) -> records.KnownScores:
     return records.KnownScores(least, most, *counts)
 
 
-def _check_unseen(bundle: Bundle, images: CalibrationImages, bank: Sequence[records.Item]) -> None:
-    """Raise DataError if the network was trained on some of the images, or if they are in another set too."""
+def _check_unseen(bundle: Bundle, images: CalibrationImages, bank: Sequence[records.Item]) -> list[str]:
+    """Raise DataError if the network was trained on some of the images, or if they are in another set too.
+
+    Return a note if some of them chose its epoch.
+    """
     data, test = images.data.items, images.test.items if images.test else []
     hint = "calibrate with images that the network has never seen"
     if count := max(len(training_images(bundle, items)) for items in (data, test)):
@@ -217,6 +220,9 @@ def _check_unseen(bundle: Bundle, images: CalibrationImages, bank: Sequence[reco
     if images.test and (count := count_shared(data, test)):
         problem = f"{count:,} images of {images.test.name} are among those of {images.data.name}"
         raise DataError(problem, hint="leave out --test to measure with half of --data")
+    count = len(choosing_images(bundle, data))
+    optimistic = f"{count:,} of the images chose the epoch of {bundle.card.name}: the calibration is slightly optimistic"
+    return [optimistic] if count else []
 
 
 def _split(bundle: Bundle, images: CalibrationImages, settings: CalibrateSettings) -> dict[str, list[records.Item]]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from wideresnet.bundle import Bundle
 from wideresnet.datasets.ground_truth import read_ground_truth
@@ -39,13 +40,23 @@ def training_images(bundle: Bundle, items: Sequence[Item]) -> list[Item]:
     """
     if bundle.members:
         return max((training_images(member, items) for member in bundle.members), key=len)
-    sha256 = bundle.card.notes.get("train data hash")
+    return _images_of_run(bundle, items, "train")
+
+
+def choosing_images(bundle: Bundle, items: Sequence[Item]) -> list[Item]:
+    """Return the ``items`` that chose the epoch of a fine-tuned network; see ``training_images``. A probe has none."""
+    is_full = bundle.card.notes.get("fine-tuned", "").startswith("full")
+    return _images_of_run(bundle, items, "val") if is_full else []
+
+
+def _images_of_run(bundle: Bundle, items: Sequence[Item], part: Literal["train", "val"]) -> list[Item]:
+    sha256 = bundle.card.notes.get(f"{part} data hash")
     if sha256 and sha256 == LabelledData("", items, bundle.card.classes).sha256:
         return list(items)
     paths = set[str]()
     if indices := run_indices(bundle):
         with suppress(DataError):                  # an index that was removed or changed
-            paths.update(map(os.path.realpath, read_ground_truth(indices[0], bundle.labels).rows))
+            paths.update(map(os.path.realpath, read_ground_truth(indices[part == "val"], bundle.labels).rows))
     # Some Parquet files hold names that images of another one may have, too.
     own = (item for item in items if paths and item.path.startswith(getattr(item.source, "path", "")))
     return [item for item in own if os.path.realpath(item.path) in paths]

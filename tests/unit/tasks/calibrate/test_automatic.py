@@ -78,6 +78,12 @@ def test_the_fifth_and_the_gate_have_the_classes_as_often_as_all_images(monkeypa
     assert fifth is not None
     assert [fifth.class_counts[label] for label in range(3)] == [40, 8, 2]
     assert Counter(item.label for item in gate.items) == {0: 160, 1: 32, 2: 8}
+    monkeypatch.setattr(automatic, "choosing_images", lambda _, items: items[:50])
+    gate, fifth = automatic._set_aside(tiny_bundle(), CompileSettings("fp16", data=Path("uneven")))
+    assert gate is not None
+    assert fifth is not None
+    assert (len(gate.items), len(fifth.items)) == (210, 40)
+    assert not {item.path for item in fifth.items} & {item.path for item in data.items[:50]}
 
 
 def test_a_calibration_is_made_anew(pictures: Path, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from wideresnet.tasks.evaluate.evaluate import empty_report
 from wideresnet.tasks.evaluate.model import evaluate
 from wideresnet.tasks.evaluate.training_images import (
     calibration_warning,
+    choosing_images,
     run_indices,
     training_images,
     training_warning,
@@ -76,6 +77,10 @@ def test_the_training_set_is_known_by_its_hash_and_its_images_by_their_paths(
     assert training_images(moved, train.items) == training_images(model, train.items) == train.items
     assert training_images(model, [*val.items, *train.items[:3]]) == train.items[:3]
     assert training_images(model, val.items) == training_images(moved, train.items[:3]) == []
+    assert choosing_images(model, val.items) == [], "of a probe"
+    model.card.notes["fine-tuned"] = "full, from another"
+    assert choosing_images(model, [*train.items, *val.items[2:]]) == val.items[2:]
+    assert choosing_images(moved, val.items) == val.items
 
 
 def test_images_in_archives_are_known_by_the_paths_of_these(model: Bundle, tmp_path: Path) -> None:
