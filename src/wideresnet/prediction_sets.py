@@ -86,9 +86,12 @@ def check_coverage(card: ModelCard, coverage: float, name: str = "") -> None:
         raise ConfigError(problem, hint="use the model as it was calibrated, or write this with 'wrn compile --data'")
     if card.uncertainty is None:
         raise ConfigError(f"{card.name} has no prediction sets: it is not calibrated", hint=command)
-    if (n := card.uncertainty.sets.scores.n) < (needed := fewest_images(coverage)):
-        problem = f"sets with {100 * coverage:g} % take {needed:,} calibration images, {card.name} has {n:,}"
-        raise ConfigError(problem, hint=f"{command}, with at least {4 * needed:,} images")
+    sets, needed = card.uncertainty.sets, fewest_images(coverage)
+    n = min(scores.n for scores in (sets.scores, *sets.classes) if scores)       # infinite thresholds with fewer
+    if n < needed:
+        of_class, per_class = (" of a class", " of each class") if n < sets.scores.n else ("", "")
+        problem = f"sets with {100 * coverage:g} % take {needed:,} calibration images{of_class}, {card.name} has {n:,}"
+        raise ConfigError(problem, hint=f"{command}, with at least {4 * needed:,} images{per_class}")
 
 
 def precision_notes(card: ModelCard, engine: EngineInfo) -> tuple[str, ...]:

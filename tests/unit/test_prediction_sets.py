@@ -1,5 +1,6 @@
 """Prediction sets from logits."""
 
+import math
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -88,6 +89,18 @@ def test_the_fewest_images_of_a_coverage_are_enough_and_one_less_is_not(percent:
         message = f"take {n} calibration images, .* has {count}$"
         with nullcontext() if enough else pytest.raises(ConfigError, match=message):
             check_coverage(replace(bundle.card, uncertainty=model), percent / 100)
+
+
+def test_thresholds_of_a_class_take_as_many_images_of_it() -> None:
+    card, (own, of_all) = calibrated_bundle(tiny_bundle()).card, (quantiles(np.linspace(0, 1, n)) for n in (120, 1200))
+    assert card.uncertainty is not None
+    model = SetModel("lac", of_all, classes=(None, own))
+    card = replace(card, uncertainty=replace(card.uncertainty, sets=model))
+    assert math.inf in model.thresholds(0.995)
+    check_coverage(card, 0.99)
+    with pytest.raises(ConfigError, match=r"99\.5 % take 199 calibration images of a class, .* has 120$") as caught:
+        check_coverage(card, 0.995)
+    assert caught.value.hint.endswith("with at least 796 images of each class")
 
 
 @pytest.mark.parametrize("percent", [0.1, 0.7, 1, 1.4, 3, 5, 7, 50])
