@@ -38,7 +38,7 @@ from wideresnet.output.progress import run_shown
 from wideresnet.prediction_sets import fewest_to_refuse, set_draws
 from wideresnet.tasks.calibrate import conformal
 from wideresnet.tasks.calibrate.temperature import confidence_bins, fit_margin, fit_temperature, reliability
-from wideresnet.tasks.calibrate.unknown import bank_size, default_method, method_constants, notes_on_bank
+from wideresnet.tasks.calibrate.unknown import WITHOUT_BANK, bank_size, default_method, method_constants, notes_on_bank
 from wideresnet.tasks.evaluate.evaluate import empty_report, masked_classes, score_logits
 from wideresnet.tasks.evaluate.label_order import check_label_order
 from wideresnet.tasks.evaluate.metrics import accumulate
@@ -115,15 +115,22 @@ def calibrate(
     """
     bundle = bundle_of(model)
     check_target(Path(output), bundle.folder)
-    images = open_calibration_images(bundle, data, test, bank)
-    work = calibrate_bundle(bundle, images, settings or CalibrateSettings(), Path(output))
+    settings = settings or CalibrateSettings()
+    images = open_calibration_images(bundle, data, test, bank, settings.unknown)
+    work = calibrate_bundle(bundle, images, settings, Path(output))
     return run_shown(work, "calibrating", progress)
 
 
 def open_calibration_images(
-    bundle: Bundle, data: LabelledData | Path | str, test: LabelledData | Path | str | None, bank: Path | str | None
-) -> CalibrationImages:
-    """Open the images of a calibration; without ``bank`` the training images beside ``data``, if it has both splits."""
+    bundle: Bundle, data: LabelledData | Path | str, test: LabelledData | Path | str | None, bank: Path | str | None,
+    unknown: records.UnknownMethod | None = None,
+) -> CalibrationImages:  # fmt: skip
+    """Open the images of a calibration; without ``bank`` the training images beside ``data``, if it has both splits.
+
+    Raises ConfigError for a ``bank`` that the method ``unknown`` does not use.
+    """
+    if bank is not None and unknown in WITHOUT_BANK:
+        raise ConfigError(f"a bank has no effect on {unknown}, which uses no other images", hint="leave out --bank")
     bundle.check_single()
     labels = bundle.labels
     sets = [

@@ -13,6 +13,7 @@ Floats = NDArray[np.floating]
 IMAGES_A_FEATURE = 2
 MOST_NEIGHBOURS = 50
 INT8_MAX = 127
+WITHOUT_BANK = "energy", "max-logit", "max-softmax"    # methods that compare an image with no others
 OUTSIDE = 0.5                                      # fraction of the directions that "vim" takes for noise
 
 

@@ -22,7 +22,7 @@ from wideresnet.engines import open_engine
 from wideresnet.errors import ConfigError, DataError, EngineError
 from wideresnet.graph.calibrated import with_temperature
 from wideresnet.graph.outputs import classifier_node
-from wideresnet.records import CalibrateReport, Item, Skipped, follow
+from wideresnet.records import CalibrateReport, Item, Skipped, UnknownMethod, follow
 from wideresnet.report import calibration
 from wideresnet.tasks.calibrate import calibrate as task
 from wideresnet.tasks.calibrate.calibrate import (
@@ -189,6 +189,13 @@ def test_labels_in_another_order_are_refused(tmp_path: Path) -> None:
         follow(calibrate_bundle(
             sharp, CalibrationImages(LabelledData("colours", items, 10)), CalibrateSettings(), tmp_path / "b"
         ))  # fmt: skip
+
+
+@pytest.mark.parametrize("method", ["energy", "max-logit", "max-softmax"])
+def test_a_bank_without_effect_is_refused(tmp_path: Path, method: UnknownMethod) -> None:
+    settings = CalibrateSettings(unknown=method)
+    with pytest.raises(ConfigError, match=f"a bank has no effect on {method}"):
+        calibrate(classifier_of(network()), data(), tmp_path / "new", bank=tmp_path, settings=settings)
 
 
 def test_images_of_the_bank_are_refused(tmp_path: Path) -> None:
