@@ -232,12 +232,12 @@ def number(value: float) -> str:
 
 
 def fact_rows(values: Mapping[str, object]) -> list[tuple[str, str]]:
-    """Return names and values for ``facts``, of those values that are not empty; lists are joined by commas."""
+    """Return names and values for ``facts``, without what is empty or a flag that is off; lists are joined by commas."""
     rows = []
     for name, value in values.items():
         items = [f"{key} {item}" for key, item in value.items()] if isinstance(value, Mapping) else value
         text = ", ".join(map(str, items)) if isinstance(items, list | tuple) else str(items)
-        if value:
+        if value or (value == 0 and value is not False):
             rows.append((name.replace("_", " "), text))
     return rows
 
