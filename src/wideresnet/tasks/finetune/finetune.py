@@ -42,6 +42,7 @@ from wideresnet.tasks.evaluate.model import source_of_model
 from wideresnet.tasks.finetune.probe import run_probe
 from wideresnet.tasks.finetune.result import FinetuneResult
 from wideresnet.tasks.finetune.settings import ComputeOptions, FinetuneSettings, read_settings
+from wideresnet.tasks.finetune.source import small_source
 from wideresnet.tasks.load.assumed_card import ASSUMED_LABELS
 from wideresnet.tasks.load.load import bundle_of
 from wideresnet.tasks.load.resolve import DEFAULT_MODEL
@@ -57,7 +58,7 @@ BUNDLE = "bundle"
 def finetune(
     data: Path | str,
     run: Path | str,
-    model: Classifier | Path | str = DEFAULT_MODEL,
+    model: Classifier | Path | str | None = None,
     *,
     mode: Literal["probe", "full"] | None = None,
     test: Path | str | None = None,
@@ -66,14 +67,18 @@ def finetune(
 ) -> FinetuneReport:
     """Fine-tune ``model`` on the class folders in ``data``; the bundle is ``run``/bundle.
 
-    ``data`` contains one folder per class, splits of such folders, or shards. "probe" fits a new classifier to
-    features, "full" trains the whole network (extra ``train``). ``settings`` has the keys of a settings file, ``mode``
-    among them (None: as there, else "probe"); ``test`` are class folders for a final evaluation, which select nothing;
-    ``compute`` is for the full mode. Raises WrnError.
+    ``model`` None is the network of the package, for images of at most 64 pixels a side. ``data`` contains one folder
+    per class, splits of such folders, or shards. "probe" fits a new classifier to features, "full" trains the whole
+    network (extra ``train``). ``settings`` has the keys of a settings file, ``mode`` among them (None: as there, else
+    "probe"); ``test`` are class folders for a final evaluation, which select nothing; ``compute`` is for the full mode.
+    Raises WrnError, also for larger images without a model.
     """
+    if mode and settings and settings.get("mode", mode) != mode:
+        raise ConfigError(f"mode is set twice: to {mode} and to {settings['mode']}", hint="leave out one mode")
     checked = read_settings(None, {**(settings or {}), **({"mode": mode} if mode else {})})
     test_folder = None if test is None else Path(test)
-    return follow(run_finetune(bundle_of(model), Path(data), Path(run), checked, test_folder, compute))
+    source = small_source(Path(data), DEFAULT_MODEL) if model is None else model
+    return follow(run_finetune(bundle_of(source), Path(data), Path(run), checked, test_folder, compute))
 
 
 def run_finetune(

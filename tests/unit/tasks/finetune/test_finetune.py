@@ -292,12 +292,21 @@ def test_from_python(pets: Path, tmp_path: Path) -> None:
     assert finetune_full.BEST not in {path.name for path in (tmp_path / "run").iterdir()}
 
 
+def test_photographs_need_a_source(pets: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (65, 40)).save(pets / "red" / "large.png")
+    with pytest.raises(ConfigError, match="no model to start from"):
+        task.finetune(pets, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_mode_may_be_one_of_the_settings(pets: Path, tmp_path: Path) -> None:
     settings = {"mode": "full", "flips": False}
     with pytest.raises(ConfigError, match="flips has no effect in the mode full"):
         task.finetune(pets, tmp_path / "run", settings=settings)
+    with pytest.raises(ConfigError, match="mode is set twice: to probe and to full"):
+        task.finetune(pets, tmp_path / "run", settings=settings, mode="probe")
     with pytest.raises(ConfigError, match="--device has no effect on a probe"):
-        task.finetune(pets, tmp_path / "run", settings=settings, mode="probe", compute=ComputeOptions(device="cuda"))
+        task.finetune(pets, tmp_path / "run", mode="probe", compute=ComputeOptions(device="cuda"))
     assert not (tmp_path / "run").exists()
 
 
