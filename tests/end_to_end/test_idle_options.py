@@ -77,6 +77,7 @@ dataset: {path: photos, process_ops: [{type: Resize, size: 40}, {type: CenterCro
         ("bench --what latency --infer-mode sync", "--infer-mode has no effect without --what engine"),
         ("bench --fast-decode", "--fast-decode has no effect without --what end-to-end"),
         ("bench --what startup --seconds 3", "--seconds has no effect on startup"),
+        ("bench --what startup --iterations 3", "--iterations has no effect on startup"),
         ("bench --iterations 3 --seconds 3", "--seconds has no effect beside --iterations"),
         ("bench --engine onnxruntime --streams 2", "--streams has no effect without the engine openvino"),
         ("bench --engine pytorch --profile", "--profile has no effect without the engine openvino"),

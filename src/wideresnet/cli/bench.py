@@ -70,6 +70,7 @@ def _check(context: typer.Context, settings: BenchSettings) -> None:
     check_unused(context, single and settings.streams != (0,), reason, "streams")
     check_unused(context, "engine" not in selected, "without --what engine", "infer_mode")
     check_unused(context, "end-to-end" not in selected, "without --what end-to-end", "fast_decode")
-    check_unused(context, selected == {"startup"} and not settings.tune, "on startup, once a round", "seconds")
+    startup = selected == {"startup"} and not settings.tune
+    check_unused(context, startup, "on startup, once a round", "seconds", "iterations", hint="use --rounds")
     check_unused(context, settings.iterations > 0, "beside --iterations", "seconds")
     check_unused(context, not openvino, "without the engine openvino", "profile", "streams")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -30,30 +29,30 @@ def measure(
     candidates: Sequence[Candidate], gemms: Mapping[Precision, Callable[[], float]], settings: BenchSettings
 ) -> Generator[Progress, None, Results]:
     """Warm up, then run one turn per candidate and round; yield progress, return the results."""
-    allowance, rounds = turn_of(settings)
-    warm = Allowance(max(1.0, WARM_UP * allowance.count), WARM_UP * allowance.seconds)
+    turns = turns_of(settings)
+    warm = Allowance(max(1.0, WARM_UP * turns[-1].count), WARM_UP * turns[-1].seconds)
     for index, candidate in enumerate(candidates):
         yield Progress(f"warming up {candidate.entry.name}", index, len(candidates))
-        _turn(candidate, warm)
-    calls: list[Callable[[], Turn | float]] = [partial(_turn, candidate, allowance) for candidate in candidates]
+        _turn(candidate, iter([warm]))
+    calls: list[Callable[[], Turn | float]] = [partial(_turn, candidate, iter(turns)) for candidate in candidates]
     calls += gemms.values()
     names = [candidate.entry.name for candidate in candidates] + [f"matrix product in {name}" for name in gemms]
     results: list[list[Turn | float]] = [[] for _ in calls]
-    for index, result in take_turns(calls, rounds, PAUSE):
+    for index, result in take_turns(calls, len(turns), PAUSE):
         results[index].append(result)
-        yield Progress(names[index], sum(map(len, results)), rounds * len(calls))
-    summaries = [summarise([t for t in turns if isinstance(t, Turn)]) for turns in results[: len(candidates)]]
+        yield Progress(names[index], sum(map(len, results)), len(turns) * len(calls))
+    summaries = [summarise([t for t in taken if isinstance(t, Turn)]) for taken in results[: len(candidates)]]
     best = [max(block for block in blocks if isinstance(block, float)) for blocks in results[len(candidates) :]]
     return Results(tuple(summaries), Peak(**dict(zip(gemms, best, strict=True))))
 
 
-def turn_of(settings: BenchSettings) -> tuple[Allowance, int]:
-    """Return the length of a turn and the number of rounds."""
+def turns_of(settings: BenchSettings) -> list[Allowance]:
+    """Return the length of the turn of each round."""
     if settings.iterations:
         rounds = min(settings.rounds, settings.iterations)
-        return Allowance(count=math.ceil(settings.iterations / rounds)), rounds
-    return Allowance(seconds=settings.seconds / settings.rounds), settings.rounds
+        return [Allowance(count=(settings.iterations + index) // rounds) for index in range(rounds)]
+    return [Allowance(seconds=settings.seconds / settings.rounds)] * settings.rounds
 
 
-def _turn(candidate: Candidate, allowance: Allowance) -> Turn:
-    return take_turn(candidate.work, candidate.inputs(), candidate.size, allowance, time.perf_counter)
+def _turn(candidate: Candidate, turns: Iterator[Allowance]) -> Turn:
+    return take_turn(candidate.work, candidate.inputs(), candidate.size, next(turns), time.perf_counter)

@@ -18,7 +18,7 @@ from wideresnet.records import BenchReport, BenchRow, EngineInfo, Peak, Profile,
 from wideresnet.tasks.bench.candidates import pixels
 from wideresnet.tasks.bench.fixtures import Fixtures
 from wideresnet.tasks.bench.interleave import Summary, Turn, peak_fraction, summarise, take_turns
-from wideresnet.tasks.bench.measure import measure, turn_of
+from wideresnet.tasks.bench.measure import measure, turns_of
 from wideresnet.tasks.bench.memory_probe import Start, cold_start, memory_mb
 from wideresnet.tasks.bench.options import BenchSettings, Entry, options_of
 from wideresnet.tasks.bench.peak import open_gemms
@@ -84,7 +84,7 @@ def _starts(fixtures: Fixtures, selected: Sequence[Entry]) -> Generator[Progress
     for index, call in enumerate(calls):           # fills the caches of compiled models and of the disk
         yield Progress(f"first start of {runs[index][0].name}", index, len(calls))
         call()
-    _, rounds = turn_of(fixtures.settings)
+    rounds = len(turns_of(fixtures.settings))
     results: list[list[Start]] = [[] for _ in runs]
     for index, start in take_turns(calls, rounds):
         results[index].append(start)
@@ -157,10 +157,11 @@ def _joined(*notes: str) -> str:
 def conditions(fixtures: Fixtures) -> dict[str, object]:
     """Return the conditions of the run for the report."""
     settings, cards = fixtures.settings, [bundle.card for bundle in fixtures.bundles]
-    allowance, rounds = turn_of(settings)
-    length = f"{allowance.count:g} inputs" if settings.iterations else f"{allowance.seconds:g} s"
+    turns = turns_of(settings)
+    counts = " or ".join(dict.fromkeys(f"{turn.count:g}" for turn in turns))
+    length = f"{counts} inputs" if settings.iterations else f"{turns[0].seconds:g} s"
     return {
-        "rounds": rounds,
+        "rounds": len(turns),
         "turn": length,
         "data": f"{settings.data}, {len(fixtures.items)} images" if settings.data else "noise",
         "assumed": [f"{card.name}: {text}" for card in cards for text in card.assumed],

@@ -11,7 +11,7 @@ import pytest
 
 from wideresnet.records import Tuning
 from wideresnet.tasks.bench.interleave import Allowance, Turn, peak_fraction, summarise, take_turn, take_turns
-from wideresnet.tasks.bench.measure import turn_of
+from wideresnet.tasks.bench.measure import turns_of
 from wideresnet.tasks.bench.options import BenchSettings
 from wideresnet.tasks.bench.tune import fastest
 
@@ -82,10 +82,9 @@ def test_the_share_of_the_peak_counts_two_operations_a_multiply_accumulate() -> 
 
 
 def test_iterations_are_shared_among_the_rounds_and_seconds_too() -> None:
-    allowance, rounds = turn_of(BenchSettings(iterations=10, rounds=5))
-    assert (allowance.count, rounds) == (2, 5)
-    assert turn_of(BenchSettings(iterations=2, rounds=5))[1] == 2
-    assert turn_of(BenchSettings(seconds=10, rounds=4))[0].seconds == 2.5
+    for iterations, counts in ((10, [2] * 5), (6, [1, 1, 1, 1, 2]), (2, [1, 1]), (13, [2, 2, 3, 3, 3])):
+        assert [turn.count for turn in turns_of(BenchSettings(iterations=iterations, rounds=5))] == counts
+    assert [turn.seconds for turn in turns_of(BenchSettings(seconds=10, rounds=4))] == [2.5] * 4
 
 
 def test_of_settings_about_as_fast_the_simplest_is_kept() -> None:
