@@ -74,16 +74,29 @@ class _OneValueAKey(yaml.SafeLoader):
 
 
 def toml_value(text: str) -> Any:
-    """Parse ``0.1``, ``true`` and ``[1, 2]`` as TOML; anything else is a string."""
+    """Parse ``0.1``, ``true`` and ``[1, 2]`` as TOML; anything else is a string. Raises ConfigError for several keys."""
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        values = tomllib.loads(f"value = {text}")
     except (ValueError, RecursionError):
         return text
+    if len(values) > 1:
+        raise ConfigError(f"a setting has one value, got {text!r}", hint="set each key by itself")
+    return values["value"]
 
 
 def as_toml(values: Mapping[str, Any]) -> str:
-    """Format keys and values as TOML; JSON's strings, numbers and lists of them are valid TOML."""
-    return "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
+    """Format keys and values as TOML. Raises ConfigError for a value that TOML cannot hold."""
+    return "".join(f"{key} = {toml_text(key, value)}\n" for key, value in values.items())
+
+
+def toml_text(key: str, value: object) -> str:
+    """Format the value of a setting as TOML; JSON's strings, numbers and lists of them are valid TOML."""
+    try:
+        text = json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)
+        text.encode("utf-8")
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{key} cannot be {value!r}: {error}", hint="give numbers, text, or lists of them") from error
+    return text.replace("\x7f", r"\u007f")
 
 
 def _config_error(error: ValidationError, file: object, keys: Iterable[str]) -> ConfigError:

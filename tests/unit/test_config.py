@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from wideresnet.config import MAX_CHARACTERS, read_toml, read_yaml, toml_value
+from wideresnet.config import MAX_CHARACTERS, as_toml, read_toml, read_yaml, toml_text, toml_value
 from wideresnet.errors import ConfigError
 
 YAML = {
@@ -48,3 +48,18 @@ def test_toml_that_is_refused(tmp_path: Path, text: str) -> None:
 
 def test_a_value_of_too_many_digits_is_text() -> None:
     assert toml_value("9" * 5000) == "9" * 5000
+
+
+def test_several_keys_are_no_value() -> None:
+    assert toml_value("[1,\n 2]") == [1, 2]
+    with pytest.raises(ConfigError, match=r"a setting has one value, got '1\\nb = 2'"):
+        toml_value("1\nb = 2")
+
+
+def test_what_is_written_can_be_read_again(tmp_path: Path) -> None:
+    values = {"a": "\U0001f600\x7f\n\\", "b": [1, 0.5, True]}
+    (tmp_path / "x.toml").write_text(as_toml(values | {"path": Path("x y")}), "utf-8")
+    assert read_toml(tmp_path / "x.toml", "recipe") == values | {"path": "x y"}
+    for value in (object(), "caf\udce9", {1}):
+        with pytest.raises(ConfigError, match="teacher cannot be "):
+            toml_text("teacher", value)
