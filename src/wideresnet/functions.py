@@ -6,7 +6,6 @@ Fractions are fractions here (0.002), not the percentage points of the command l
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from wideresnet import records
 from wideresnet.classifier import Classifier
+from wideresnet.config import toml_text
 from wideresnet.errors import ConfigError, needs_extra
 from wideresnet.output.progress import run_shown
 from wideresnet.precision import stored_name
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from wideresnet.tasks.bench.options import BenchPrecision, Measurement
 
 Model = Classifier | str | Path
+SAMPLES = 300
 
 
 def bench(
@@ -43,15 +44,17 @@ def bench(
     images; ``streams`` and ``threads`` 0 leave the choice to the engine. Each candidate is measured for ``seconds`` in
     ``rounds`` turns. ``profile`` times each layer; ``tune`` finds and stores the fastest settings for this machine.
 
-    Rows state images per second and latencies in milliseconds. Raises WrnError if no candidate can run.
+    Rows state images per second and latencies in milliseconds. Raises WrnError if no candidate can run, and for
+    settings that have no effect on the ``measurements``.
     """
-    from wideresnet.tasks.bench.options import BenchSettings
+    from wideresnet.tasks.bench.options import BenchSettings, check_settings
     from wideresnet.tasks.bench.run import bench as measure
 
     settings = BenchSettings(
         tuple(measurements), tuple(engines), tuple(precisions), tuple(batches), tuple(streams), tuple(threads),
         rounds=rounds, seconds=seconds, data=Path(data) if data else None, profile=profile, tune=tune,
     )  # fmt: skip
+    check_settings(settings)
     several = [models] if isinstance(models, Classifier | str | Path) else models
     return run_shown(measure([bundle_of(model) for model in several], settings), "measuring", progress)
 
@@ -91,9 +94,9 @@ def compare(
     """Compare two models on the same labelled images, or two files of scores, paired by path, as ``wrn compare`` does.
 
     Models are open classifiers, which keep engine and precision, or names as for ``load``; they are evaluated on
-    ``data`` (see ``evaluate``). ``batch_size`` 0 is as tuned for ``a``, or 8. Files are those of ``wrn evaluate -o`` (.csv, .jsonl, .parquet), whose
-    classes ``labels`` names: a list such as "imagenet" or "cifar10", or a file; "": as the files state. Differences are
-    fractions of 1.
+    ``data`` (see ``evaluate``). ``batch_size`` 0 is as tuned for ``a``, or 8. Files are those of ``wrn evaluate -o``
+    (.csv, .jsonl, .parquet); where they state no class names, ``labels`` does: a list such as "imagenet" or "cifar10",
+    or a file. Differences are fractions of 1.
 
     Raises ConfigError for a file and a model, and DataError for models of different classes.
     """
@@ -120,7 +123,7 @@ def compare(
 def compile(
     output: str | Path, model: Model = DEFAULT_MODEL, *, precision: Literal["int8", "f16", "f32"] = "int8",
     calibration: str | Path | None = None, data: str | Path | None = None, max_drop: float | None = 0.002,
-    min_agreement: float = 0.95, samples: int = 300, search_minutes: float | None = None, progress: bool = False,
+    min_agreement: float = 0.95, samples: int = SAMPLES, search_minutes: float | None = None, progress: bool = False,
 ) -> records.CompileReport:  # fmt: skip
     """Write a model in another precision as the bundle ``output``, verified and behind a gate, as ``wrn compile`` does.
 
@@ -143,6 +146,8 @@ def compile(
             raise ConfigError(f"{name} is a fraction from 0 to 1, got {value}", hint="0.002 is 0.2 points of top-1")
     if calibration is not None and stored_name(precision) != "int8":
         raise ConfigError(f"calibration has no effect with {precision}", hint="leave out calibration: it is for int8")
+    if samples != SAMPLES and stored_name(precision) != "int8":
+        raise ConfigError(f"samples has no effect with {precision}", hint="leave out samples: it is for int8")
     if samples < 2:
         raise ConfigError(f"samples are 2 or more calibration images, got {samples}", hint="300 are usual")
     if search_minutes is not None and not search_minutes >= 0:       # NaN is none either
@@ -216,7 +221,7 @@ def train(
     from wideresnet.tasks.load.cifar_archive import ARCHIVES
     from wideresnet.tasks.train.train import FILE_NAME, join, read_log, read_recipe, run_training
 
-    texts = {key: json.dumps(value) for key, value in (changes or {}).items()}      # read as TOML
+    texts = {key: toml_text(key, value) for key, value in (changes or {}).items()}
     with join(device) as group:
         settings = read_recipe(Path(recipe), texts)
         if data is None and settings.data not in ARCHIVES:

@@ -112,6 +112,8 @@ def test_a_search_takes_no_negative_time(tiny: Path, data: Path, tmp_path: Path,
 def test_images_to_calibrate_with_are_for_int8(tiny: Path, data: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="calibration has no effect with f16"):
         wideresnet.compile(tmp_path / "new", tiny, precision="f16", calibration=data)
+    with pytest.raises(ConfigError, match="samples has no effect with f16"):
+        wideresnet.compile(tmp_path / "new", tiny, precision="f16", samples=50)
 
 
 def test_compare_takes_models_or_files(wrn: Wrn, tiny: Path, data: Path, tmp_path: Path) -> None:
@@ -145,6 +147,10 @@ def test_bench_measures_the_product_of_its_settings(tiny: Path) -> None:
     assert re.search(r"<BenchReport wrn_10_1\.tiny engine f32: [\d.]+ images/s; ", repr(report))
     with pytest.raises(ConfigError, match="no measurement called 'speed'"):
         wideresnet.bench(tiny, measurements=("speed",))  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="no effect of batches on latency: one image at a time"):
+        wideresnet.bench(tiny, measurements=("latency",), batches=(32,))
+    with pytest.raises(ConfigError, match="no effect of seconds on startup"):
+        wideresnet.bench(tiny, measurements=("startup",), seconds=1)
 
 
 @pytest.mark.usefixtures("one_thread")

@@ -207,8 +207,9 @@ def test_wrong_arguments_are_config_errors(tiny: Path) -> None:
     for method in (classifier.classify, classifier.logits):
         with pytest.raises(ConfigError, match="batch size and threads must be at least 1"):
             method(image, batch_size=0)
-    with pytest.raises(ConfigError, match="batch size must be at least 0, got -1"):
-        classifier.evaluate(tiny, batch_size=-1)
+    for size in (-1, 2.5):
+        with pytest.raises(ConfigError, match=f"batch size must be a whole number of at least 0, got {size}"):
+            classifier.evaluate(tiny, batch_size=size)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="data must be a path or a labelled data set, got int"):
         classifier.evaluate(5)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="image 1 is not an image: NoneType"):

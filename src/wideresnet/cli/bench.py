@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -16,8 +16,10 @@ from wideresnet.cli.progress import run_with_bar
 from wideresnet.cli.streams import print_lines
 from wideresnet.report.escape import json_text
 
-if TYPE_CHECKING:
-    from wideresnet.tasks.bench.options import BenchSettings
+# Settings whose options have other names.
+OPTIONS = {
+    "engines": "engine", "precisions": "precision", "batches": "batch", "sync": "infer_mode", "reduced": "fast_decode",
+}  # fmt: skip
 
 
 @with_groups
@@ -40,13 +42,16 @@ def bench(
     """
     from wideresnet.output.atomic import save_text
     from wideresnet.report import benchmark
+    from wideresnet.tasks.bench.options import unused_settings
     from wideresnet.tasks.bench.run import bench as measure
 
     settings = options.settings()
     check_unused(context, options.random_weights, "with --random-weights, of which no file is read", *FACT_NAMES)
     if len(settings.engines) == 1:
         check_engine(settings.engines[0])          # of several, those that are missing are left out
-    _check(context, settings)
+    for reason, names in unused_settings(settings):
+        hint = "use --rounds" if "iterations" in names else ""
+        check_unused(context, True, reason, *(OPTIONS.get(name, name) for name in names), hint=hint)
     check_targets(report, output)
     result = run_with_bar(measure(options.open_models(files.facts()), settings), "measuring", "steps")
     document = benchmark.to_json(result)
@@ -57,20 +62,3 @@ def bench(
     say_skipped(result.skipped_files, settings.data)
     # The document is one line, so that scripts can read the last line.
     print_lines(json_text(document) if format == "json" else benchmark.to_text(result))
-
-
-def _check(context: typer.Context, settings: BenchSettings) -> None:
-    """Raise ConfigError for options that apply to none of the measurements."""
-    selected, openvino = set(settings.measurements), "openvino" in settings.engines
-    fixed = "engine", "precision", "batch", "streams", "threads", "infer_mode", "profile", "fast_decode", "data"
-    check_unused(context, not selected, "with --tune alone, which has a grid of its own", *fixed)
-    single = not selected & {"engine", "end-to-end"}
-    reason = f"on {' and '.join(sorted(selected))}: one image at a time"
-    check_unused(context, single and settings.batches != (1,), reason, "batch")
-    check_unused(context, single and settings.streams != (0,), reason, "streams")
-    check_unused(context, "engine" not in selected, "without --what engine", "infer_mode")
-    check_unused(context, "end-to-end" not in selected, "without --what end-to-end", "fast_decode")
-    startup = selected == {"startup"} and not settings.tune
-    check_unused(context, startup, "on startup, once a round", "seconds", "iterations", hint="use --rounds")
-    check_unused(context, settings.iterations > 0, "beside --iterations", "seconds")
-    check_unused(context, not openvino, "without the engine openvino", "profile", "streams")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Literal
 
+from wideresnet.errors import ConfigError
 from wideresnet.precision import precision_name
 from wideresnet.records.images import Exif
 
@@ -31,6 +33,9 @@ class InferenceSettings:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "precision", precision_name(self.precision))
+        if not isinstance(self.batch_size, Integral) or self.batch_size < 0:
+            problem = f"batch size must be a whole number of at least 0, got {self.batch_size}"
+            raise ConfigError(problem, hint="0 is as tuned for this machine")
 
 
 DEFAULT_INFERENCE = InferenceSettings()

@@ -82,6 +82,35 @@ class BenchSettings:
             raise ConfigError("end-to-end is measured on image files", hint="give a folder of them with --data")
 
 
+def unused_settings(settings: BenchSettings) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield reasons with the fields that have no effect on any of the measurements."""
+    selected, single = set(settings.measurements), {"batches": (1,), "streams": (0,)}
+    fixed = "engines", "precisions", "batches", "streams", "threads", "sync", "profile", "reduced", "data"
+    if not selected:
+        yield "with --tune alone, which has a grid of its own", fixed
+    if not selected & {"engine", "end-to-end"}:
+        names = (name for name, value in single.items() if getattr(settings, name) != value)
+        yield f"on {' and '.join(sorted(selected))}: one image at a time", tuple(names)
+    if "engine" not in selected:
+        yield "without --what engine", ("sync",)
+    if "end-to-end" not in selected:
+        yield "without --what end-to-end", ("reduced",)
+    if selected == {"startup"} and not settings.tune:
+        yield "on startup, once a round", ("seconds", "iterations")
+    if settings.iterations > 0:
+        yield "beside --iterations", ("seconds",)
+    if "openvino" not in settings.engines:
+        yield "without the engine openvino", ("profile", "streams")
+
+
+def check_settings(settings: BenchSettings) -> None:
+    """Raise ConfigError if a field that is not the default has no effect on any of the measurements."""
+    for reason, names in unused_settings(settings):
+        if given := [name for name in names if getattr(settings, name) != getattr(BenchSettings, name)]:
+            listed = ", ".join(given)
+            raise ConfigError(f"no effect of {listed} {reason}", hint=f"leave out {listed}")
+
+
 def entries(model: str, stored: StoredPrecision, settings: BenchSettings) -> list[Entry]:
     """Return every candidate for one model, without repetitions."""
     precisions = settings.precisions or (("int8",) if stored == "int8" else ("f32",))

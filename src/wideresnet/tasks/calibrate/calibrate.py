@@ -228,8 +228,8 @@ def _check_unseen(bundle: Bundle, images: CalibrationImages, bank: Sequence[reco
         problem = f"{count:,} images of {images.test.name} are among those of {images.data.name}"
         raise DataError(problem, hint="leave out --test to measure with half of --data")
     count = len(choosing_images(bundle, data))
-    optimistic = f"{count:,} of the images chose the epoch of {bundle.card.name}: the calibration is slightly optimistic"
-    return [optimistic] if count else []
+    note = f"{count:,} of the images chose the epoch of {bundle.card.name}: the calibration is slightly optimistic"
+    return [note] if count else []
 
 
 def _split(bundle: Bundle, images: CalibrationImages, settings: CalibrateSettings) -> dict[str, list[records.Item]]:

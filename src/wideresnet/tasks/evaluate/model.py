@@ -35,17 +35,15 @@ def evaluate(
     A model is opened once more for many images, unless it was loaded with ``streams``. EXIF orientation is ignored, as
     in published evaluations, unless ``data`` states otherwise. An image that cannot be read is a failure in the report
     and not counted. Raises DataError for data without labels or with other classes than the network, ConfigError for a
-    batch size below 0.
+    batch size that is no whole number or below 0.
     """
-    if batch_size < 0:
-        raise ConfigError(f"batch size must be at least 0, got {batch_size}", hint="0 is as tuned for this machine")
+    settings = InferenceSettings(batch_size=batch_size, coverage=coverage)
     if not isinstance(data, LabelledData | Path | str):
         raise ConfigError(f"data must be a path or a labelled data set, got {type(data).__name__}")
     named = model if isinstance(model, Classifier) else bundle_of(model)
     if not isinstance(data, LabelledData):
         data = open_labelled(locate_data(Path(data)), named.labels)
-    opened = open_for_many(named, InferenceSettings(batch_size=batch_size, exif=data.exif, coverage=coverage))
-    source = _source(opened, data)
+    source = _source(open_for_many(named, replace(settings, exif=data.exif)), data)
     if progress:
         source = replace(source, answers=with_bar(source.answers, "evaluating", source.images))
     return follow(count(source, check_order=False))

@@ -139,7 +139,7 @@ def test_file_names_that_are_no_text_are_shown_and_can_be_saved() -> None:
 
 def test_facts_of_a_machine_are_names_and_text_without_empty_values() -> None:
     values = {"versions": {"numpy": "2.4", "torch": "2.13"}, "flags": ["avx2", "fma"], "a_b": ("a",), "n": 2}
-    numbers, empty = {"load": 0, "momentum": 0.0}, {"memory": None, "random": "", "assumed": [], "made": {}, "on": False}
+    numbers, empty = {"load": 0, "momentum": 0.0}, {"memory": None, "random": "", "assumed": [], "on": False}
     assert fact_rows(values | numbers | empty) == [
         ("versions", "numpy 2.4, torch 2.13"), ("flags", "avx2, fma"), ("a b", "a"), ("n", "2"), ("load", "0"),
         ("momentum", "0.0"),
