@@ -53,6 +53,7 @@ dataset: {path: photos, process_ops: [{type: Resize, size: 40}, {type: CenterCro
         ("compare a.csv b.csv --data photos --labels cifar10", "--data has no effect on files of scores without --rep"),
         ("compare tiny tiny --data photos --labels cifar10", "--labels has no effect on two models"),
         ("evaluate photos --tolerance 0.1 --limit 9", "--limit, --tolerance have no effect without --published"),
+        ("evaluate photos --published --tolerance 0.1 --limit 9", "--tolerance has no effect beside --limit"),
         # Of what is not drawn or asked for.
         ("evaluate photos --lang zh", "--lang has no effect without --report"),
         ("explain photos -k 3 --class cat -o maps", "--top-k has no effect beside --class"),
