@@ -10,7 +10,7 @@
     classifier.calibrate("val/", "calibrated/")              # -> CalibrateReport, and the calibrated bundle
     wideresnet.embed("cat.jpg", "wide_resnet50_2")           # functions take a classifier or the name of a model
     wideresnet.preprocess("cat.jpg", "wide_resnet50_2.tv_in1k")             # -> uint8 [224, 224, 3]
-    wideresnet.finetune("pets/", "runs/pets", "wide_resnet50_2")            # class folders -> a bundle for their classes
+    wideresnet.finetune("pets/", "runs/pets", "wide_resnet50_2")            # class folders -> runs/pets/bundle
     wideresnet.compile("int8/", calibration="train/", data="val/")          # an int8 bundle, behind an accuracy gate
     wideresnet.cascade("fast/", ["small/", "wrn_16_4.cifar10"], "cifar10")  # a bundle, with a bound on its loss
     wideresnet.compare("wrn_16_4.cifar10", "int8/", "cifar10")              # paired, with confidence interval

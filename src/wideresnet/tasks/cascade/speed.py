@@ -45,7 +45,7 @@ def measure_speed(
         [batch.pixels, *(np.stack([crops[row] for row in range(len(batch.items))]) for crops in batch.further)]
         for batch in loaded
     ]
-    batches: list[Crops] = [(first, *others) for first, *others in stacks]
+    batches: list[Crops] = [(first, *later) for first, *later in stacks]
     crops = [stack[engine.crop_of[-1]] for stack in stacks]
     rates, began = (list[float](), list[float]()), time.perf_counter()
     for number in range(ROUNDS + 1):               # the first round warms up

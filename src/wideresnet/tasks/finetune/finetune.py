@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 __all__ = ["ComputeOptions", "FinetuneSettings", "finetune", "read_settings", "run_finetune"]
 
 BUNDLE = "bundle"
+NOT_CALIBRATED = "that takes labelled images that chose nothing, as of --test"
 
 
 def finetune(
@@ -111,9 +112,8 @@ def run_finetune(
     card = _make_card(source, split, settings, result)
     write_bundle(run / BUNDLE, make_bundle(architecture, result.tensors, card, split.labels))
     val_set = replace(split.val, name=f"{split.name} val")
-    reason = "that takes labelled images that chose nothing, as of --test"
     unused = test_set or (val_set if settings.mode == "probe" else None)
-    calibration = yield from calibrate_in_place(run / BUNDLE, unused, split.train.items, reason)
+    calibration = yield from calibrate_in_place(run / BUNDLE, unused, split.train.items, NOT_CALIBRATED)
     bundle = read_bundle(run / BUNDLE)
     val = yield from _evaluate(bundle, val_set)
     test_report = (yield from _evaluate(bundle, test_set)) if test_set else None
@@ -125,8 +125,8 @@ def run_finetune(
         run=str(run), bundle=str(run / BUNDLE), model=card.name, mode=settings.mode, source=source.card.name,
         data=split.name, labels=split.labels, train=train, val=val.n, evaluation=val,
         test=test_report, failures=by_path(failures.values()), path=result.path, log=result.log,
-        notes=card.notes | {"calibration": calibration},
-        chosen=result.chosen, seconds=seconds, skipped=split.skipped + (test_set.skipped if test_set else Skipped()),
+        notes=card.notes | {"calibration": calibration}, chosen=result.chosen, seconds=seconds,
+        skipped=split.skipped + (test_set.skipped if test_set else Skipped()),
         class_counts=split.train.class_counts, first_images=result.first_images,
     )  # fmt: skip
     sources = {item.path: item for item in (test_set or split.val).items}
