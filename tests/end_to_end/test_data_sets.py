@@ -154,6 +154,24 @@ def test_compile_without_a_connection_says_what_to_type(wrn: Wrn, tiny: Path, ph
     assert "name your own copy with --calibration FILE and --data FILE" in done.err
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    ["classify hub -o hub/data/{file}", "embed hub/data/{file} -o {file}", "evaluate index.csv -o index.csv",
+     "merge index.csv --report link.csv"],
+)  # fmt: skip
+def test_an_input_is_never_replaced_by_an_output(
+    wrn: Wrn, tiny: Path, parquet: Path, tmp_path: Path, arguments: str
+) -> None:
+    shard = next(parquet.rglob("train*"))
+    (tmp_path / "index.csv").write_text("path,label\na.png,0\n")
+    (tmp_path / "link.csv").symlink_to("index.csv")
+    (tmp_path / shard.name).symlink_to(shard)
+    before = shard.read_bytes()
+    done = wrn(*arguments.format(file=shard.name).split(), *(["-m", tiny] if "merge" not in arguments else []))
+    assert (done.code, "is one of the inputs and would be overwritten" in done.err) == (2, True)
+    assert (shard.read_bytes(), (tmp_path / "index.csv").stat().st_size) == (before, 19)
+
+
 def test_the_python_version_of_cifar_is_evaluated(wrn: Wrn, tiny: Path, python_cifar: Path) -> None:
     """And said not to be the official set where it is not."""
     done = wrn("evaluate", python_cifar.parent, "-m", tiny, "--skip-order-check", "--format", "json")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -39,6 +42,21 @@ def check_empty(command: TyperCommand, context: Context, arguments: list[str]) -
             name = max(parameter.opts, key=len)
             name = name if name.startswith("-") else name.upper()
             raise ConfigError(f"{name} is an empty string", hint="check the shell variable that stands there")
+
+
+OUTPUTS = ("output", "page", "report")             # parameters that name files to write
+
+
+def check_outputs(context: Context) -> None:
+    """Raise ConfigError if a file to write is there and is a parameter or a shard of one, before any work."""
+    values = {name: value if isinstance(value, list | tuple) else [value] for name, value in context.params.items()}
+    inputs = [value for name in values if name not in OUTPUTS for value in values[name] if isinstance(value, str | Path)]
+    for output in filter(os.path.isfile, filter(None, (context.params.get(name) for name in OUTPUTS))):
+        from wideresnet.datasets.shards import find_shards
+        from wideresnet.output.atomic import check_not_input
+
+        shards = (find_shards(Path(path)).files for path in inputs if os.path.isdir(path))
+        check_not_input(Path(output), chain(inputs, *shards))
 
 
 def check_percent(option: str, value: float) -> None:

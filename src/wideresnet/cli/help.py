@@ -7,7 +7,7 @@ from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
-from wideresnet.cli.checks import check_empty, check_renamed
+from wideresnet.cli.checks import check_empty, check_outputs, check_renamed
 from wideresnet.precision import precision_name
 from wideresnet.report.escape import shell_lines
 
@@ -83,13 +83,19 @@ class _Help:
 
 
 class Command(_Help, TyperCommand):
-    """A command with this help, which refuses empty strings and names of earlier versions."""
+    """A command with this help, which refuses empty strings, names of earlier versions and inputs as outputs."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse ``args`` into ``ctx``. Raises ConfigError."""
         check_renamed(self, args)
         check_empty(self, ctx, args)
         return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command. Raises ConfigError where a file to write is one to read."""
+        if self.name != "export":                  # which says what its weights files replace
+            check_outputs(ctx)
+        return super().invoke(ctx)
 
     def collect_usage_pieces(self, context: Any) -> list[str]:
         """Return the words of the usage line behind the name of the command."""

@@ -14,7 +14,7 @@ from wideresnet.datasets.ground_truth import NUMBERED
 from wideresnet.datasets.labels import read_labels
 from wideresnet.datasets.tar import open_tar
 from wideresnet.errors import ConfigError, DataError, os_errors_as
-from wideresnet.output.atomic import atomic_path, save_text
+from wideresnet.output.atomic import atomic_path, check_not_input, save_text
 from wideresnet.output.row_format import csv_line
 from wideresnet.records import Progress
 from wideresnet.records.prepared import PreparedData
@@ -33,8 +33,7 @@ def prepare_imagenet(
     a stopped run continues. ``folders`` gets class folders of hard links, or of copies where the file system has no
     hard links; no file is overwritten. Raises ConfigError and DataError.
     """
-    if index.resolve() in {path.resolve() for path in paths}:
-        raise ConfigError(f"{index} is one of the sources and would be overwritten", hint="name another file with -o")
+    check_not_input(index, paths)
     sources = [imagenet.open_source(path) for path in paths]
     if extract and not any(source.archive for source in sources):
         raise ConfigError("--extract has no effect: no source is an archive of images", hint="leave out --extract")

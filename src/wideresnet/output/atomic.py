@@ -11,7 +11,7 @@ import ctypes
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -151,6 +151,14 @@ def check_file(file: Path) -> None:
     elif _is_open_file(file):
         reason = "not a regular file"
     _check(file, Path(os.path.realpath(file)).parent, reason)
+
+
+def check_not_input(output: Path, inputs: Iterable[str | Path]) -> None:
+    """Raise ConfigError if ``output`` is, by whatever name, one of the files ``inputs``. Missing files are no error."""
+    for file in inputs:
+        with suppress(OSError, ValueError):        # a name, not a file
+            if os.path.samefile(output, file):
+                raise ConfigError(f"{output} is one of the inputs and would be overwritten", hint="name another file")
 
 
 def _is_open_file(file: Path) -> bool:
