@@ -21,7 +21,7 @@ from fakes import tiny_bundle, tiny_tensors
 from wideresnet.architectures import get_architecture
 from wideresnet.bundle import read_bundle, write_bundle
 from wideresnet.errors import BundleError, ConfigError, WeightsError
-from wideresnet.records import Preprocess
+from wideresnet.records import Labels, Preprocess
 from wideresnet.tasks.load import load as loading
 from wideresnet.weights.catalogue import CATALOGUE
 from wideresnet.weights.read import save_tensors
@@ -209,6 +209,10 @@ def test_the_same_names_in_another_order_are_refused(wrn: Wrn, here: Path) -> No
     for model in ("bundle", EMBEDDED):
         done = wrn("classify", "image.png", "-m", model, "--labels", "turned.txt")
         assert (done.code, "in another order" in done.err) == (2, True)
+    write_bundle(Path("ids"), replace(tiny_bundle(), labels=Labels(names, tuple(f"n{k:08}" for k in range(10)))))
+    Path("ids.txt").write_text("".join(f"n{k:08} {names[k][:3]}\n" for k in reversed(range(10))))
+    done = wrn("classify", "image.png", "-m", "ids", "--labels", "ids.txt")
+    assert (done.code, "has other class ids than" in done.err) == (2, True)
     done = wrn("classify", "image.png", "-m", "file.pth", "--labels", "turned.txt")
     assert done.code == 0, "whose names were assumed"
 

@@ -185,6 +185,15 @@ def test_imagenets_thousand_counted_from_one_may_be_in_another_order(write: Writ
     assert "in the order of the network's outputs" in caught.value.hint
 
 
+def test_the_number_between_an_id_and_a_name_is_an_index(write: Write) -> None:
+    """As in map_clsloc.txt, in whose numbers no network has its outputs."""
+    content = read_label_file(write(lines("{id} {k} {name}")))
+    assert (content.labels.names, content.labels.ids) == (NAMES, IDS)
+    thousand = "".join(f"n{k:08d} {k} class_{k}\n" for k in range(1, 1001))
+    with pytest.raises(ConfigError, match="may be ImageNet's in the order of the development kit"):
+        read_label_file(write(thousand))
+
+
 def test_accents_are_composed(write: Write) -> None:
     assert read_label_file(write(unicodedata.normalize("NFD", "Äpfel\nNüsse\n"))).labels == Labels(("Äpfel", "Nüsse"))
 

@@ -38,6 +38,7 @@ _INDEX, _MARK = r"(?P<index>[0-9]{1,9})", r"(?P<mark>\s*[,;:|=]\s*|[.)]\s+|\s+-\
 _NUMBERED = (re.compile(rf"[\"']?{_INDEX}[\"']?{_MARK}(?P<name>\S.*)"), re.compile(rf"(?P<name>.*?\S){_MARK}{_INDEX}"))
 _ID = re.compile(r"n[0-9]{8}")
 _ID_AND_NAME = re.compile(r"(n[0-9]{8})[\s,;:|=]+(\S.*)")
+_ID_INDEX_NAME = re.compile(r"(n[0-9]{8})\s+([0-9]{1,9})\s+(\S.*)")
 _QUOTED = re.compile(r"""(["'])(.*)\1,?""")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")       # and bytes that are no text
 _SYNTAX = re.compile(r"""["{].*|-\s.*|\[\s*["'\[{].*|.*([,{]|\[[^\]]*|["']\s*[\]}]|["'],)|[\]}],?|[^\[]*\].*""")
@@ -162,6 +163,9 @@ def _find_tables(lines: Sequence[str]) -> Iterator[tuple[Cells, str]]:
         rows = _cells(lines, mark)
         if len(rows[0]) > 1 and len({len(row) for row in rows}) == 1:
             yield rows, f"a table with {name} between its columns"
+    triples = [match.groups() for line in lines if (match := _ID_INDEX_NAME.fullmatch(line))]
+    if len(triples) == len(lines) and _first_index([index for _, index, _ in triples]) is not None:
+        yield triples, "lines with ids and indices"
     for pattern in _NUMBERED:
         matches = [match for line in lines if (match := pattern.fullmatch(line))]
         marks, head = {match["mark"].strip() for match in matches}, lines[: len(lines) - len(matches)]

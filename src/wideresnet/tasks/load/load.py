@@ -249,6 +249,9 @@ def _with_labels(bundle: Bundle, file: Path) -> Bundle:
     if labels.names != stated and sorted(labels.names) == sorted(stated):
         problem = f"{file} has the class names of {bundle.card.name} in another order"
         raise ConfigError(problem, hint="write them in the order of the network's outputs")
+    if stated and labels.ids and bundle.labels.ids and labels.ids != bundle.labels.ids:
+        problem = f"{file} has other class ids than {bundle.card.name}, or the same in another order"
+        raise ConfigError(problem, hint="write them in the order of the network's outputs")
     assumed = [assumption for assumption in bundle.card.assumed if not assumption.startswith(ASSUMED_LABELS)]
     assumed += [f"{ASSUMED_LABELS} {note}" for note in label_file.notes]
     lists = (name for name in LABEL_LISTS if (listed := read_labels(name)).names == labels.names or listed == labels)
