@@ -57,13 +57,14 @@ def read_ground_truth(file: Path, labels: Labels) -> GroundTruth:
     table = read_table(file, lambda cell: _class_of(cell, lookup) is not None, bool(labels.ids))
     if table.width == 1:
         return GroundTruth(file, table.text, _in_order(table, lookup), table.notes)
-    rows: dict[str, int] = {}
+    rows, spellings = dict[str, int](), dict[str, str]()      # of a path: ./a.png is a.png
     for line, cells in table.rows:
         if len(cells) <= max(table.path, table.label) or any(cells[table.width :]):
             raise DataError(f"line {line} of {file} has {len(cells)} columns: {table}", hint=FORMATS)
         name, index = unescaped(cells[table.path]), _class_of(cells[table.label], lookup)
         if index is None:
             raise _unknown_class_error(table, line, cells, lookup)
+        name = spellings.setdefault(os.path.abspath(os.path.join(file.parent, name)), name)
         if rows.setdefault(name, index) != index:
             raise DataError(f"{file} gives {_quote(name)} two classes, {rows[name]} and {index} (line {line})")
     if not rows:

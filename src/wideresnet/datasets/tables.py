@@ -32,6 +32,7 @@ _CLASSES = (
 )  # fmt: skip
 _IDS, _INDEX = ("wnid", "synset"), ("index",)      # beside a class, an index is the number of the row
 _SPLITS = ("split", "set", "subset", "partition", "phase", "isvalid", "istest", "istrain")
+_ANSWERS = ("rank", "index", "label", "probability")
 _SAMPLE = 100                                      # lines that decide the separator
 
 
@@ -82,6 +83,9 @@ def read_table(file: Path, is_class: Callable[[str], bool], has_ids: bool) -> Ta
 def _by_head(table: Table, is_class: Callable[[str], bool], has_ids: bool) -> Table | None:
     """Find the columns by their names. If several may hold the class, class names come before indices."""
     head = list(map(_normalise, table.rows[0][1]))
+    if {*head}.issuperset(_ANSWERS):
+        problem = f"{table.file} holds answers of wrn classify, not labels"
+        raise DataError(problem, hint="write the true classes to a table of their own: path,label")
     paths = [head.index(name) for name in _PATHS if name in head][:1]
     groups = (_IDS, _CLASSES, _INDEX) if has_ids else (_CLASSES, _INDEX, _IDS)
     columns = {name: head.index(name) for name in head if head.index(name) not in paths}

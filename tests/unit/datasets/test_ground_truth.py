@@ -174,7 +174,7 @@ def test_numbers_that_lost_their_zeros_are_no_indices(tmp_path):
     assert rows(tmp_path, "path,label\na.png,002\nb.png,001\n", numbers) == {"a.png": 1, "b.png": 0}
     with pytest.raises(DataError, match=r"line 2 .* has the class '1', which is none of the 3 classes") as error:
         rows(tmp_path, "path,label\na.png,1\nb.png,3\n", numbers)
-    assert "called by numbers, '001' and others" in error.value.hint
+    assert "called by numbers, such as '001'" in error.value.hint
     images(tmp_path, "1/a.png", "002/b.png")
     with pytest.raises(DataError, match="1 fits none of the 3 classes") as error:
         labelled_folder(tmp_path, numbers)
@@ -186,6 +186,19 @@ def test_rows_that_repeat_an_image_are_counted_once_and_said(tmp_path):
     truth = read_ground_truth(tmp_path / "truth.csv", PETS)
     assert truth.rows == {"a.png": 0, "b.png": 1}
     assert truth.notes == (f"1 rows of {tmp_path / 'truth.csv'} repeat an image",)
+
+
+def test_an_image_under_two_spellings_of_its_path_is_one(tmp_path):
+    images(tmp_path, "im/a.png")
+    same = f"path,label\nim/a.png,cat\n./im/a.png,cat\n{tmp_path}/im//a.png,cat\n"
+    assert rows(tmp_path, same) == {"im/a.png": 0}
+    with pytest.raises(DataError, match=r"gives 'im/a\.png' two classes, 0 and 1 \(line 3\)"):
+        rows(tmp_path, "path,label\nim/a.png,cat\n./im/a.png,dog\n")
+
+
+def test_answers_of_classify_are_no_labels(tmp_path):
+    with pytest.raises(DataError, match=r"truth\.csv holds answers of wrn classify, not labels"):
+        rows(tmp_path, "path,rank,index,label,probability,error,hint\na.png,1,0,cat,0.9,,\n")
 
 
 def test_indices_from_one_get_the_reason_from_the_whole_file(tmp_path):
