@@ -76,12 +76,20 @@ def main(
 
 
 def run() -> None:
-    """Run the command line. A WrnError is two lines on stderr and exit code 2; other exceptions are bugs."""
+    """Run the command line. A WrnError is two lines on stderr and exit code 2, and so is an OSError of a file.
+
+    Other exceptions are bugs.
+    """
     open_streams()
     try:
         _run_app()
     except WrnError as error:
         sys.exit(_exit_code(error))
+    except OSError as error:
+        if error.filename is None:
+            raise
+        reason = f"cannot use {error.filename}: {error.strerror}"
+        sys.exit(_exit_code(WrnError(reason, hint="check the permissions, and the spelling of the path")))
     finally:
         held.close()
         drop_unwritten()

@@ -55,7 +55,7 @@ _CLASS_FOLDERS = "expected one folder a class, named by class id, name or index:
 
 def _check_no_classes_inside(folder: Path, paths: Sequence[Path], lookup: ClassLookup) -> None:
     """Raise DataError where most of the images are in folders that are named like other classes."""
-    parents = [path.parent for path in paths]
+    parents = [path.parent for path in paths if path != folder]       # itself where it cannot be listed
     if 2 * parents.count(folder) >= len(parents):
         return
     inner = {part for parent in {*parents} - {folder} for part in parent.relative_to(folder).parts}
