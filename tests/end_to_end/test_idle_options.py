@@ -41,6 +41,7 @@ dataset: {path: photos, process_ops: [{type: Resize, size: 40}, {type: CenterCro
         ("embed photos --ray local -o out --threads 2", "set the threads of a worker with --cpus"),
         # Where nothing runs.
         ("evaluate --results r.txt --outputs o", "--outputs has no effect beside --results"),
+        ("evaluate photos --results r.txt --shard 1/2", "--shard has no effect on answers, all of which are scored"),
         ("evaluate --results r.txt --shard 1/2", "--shard has no effect without DATA"),
         ("evaluate --results r.txt --labels-file t.txt", "--labels-file has no effect without DATA"),
         ("evaluate --results r.txt --engine onnxruntime", "--engine has no effect with --results or --outputs"),

@@ -112,6 +112,7 @@ def check_options(context: typer.Context, source: DataOptions, target: OutputOpt
     results, answered = bool(source.results), bool(source.results or source.outputs)
     check_unused(context, results, "beside --results", "outputs")
     check_unused(context, results and not source.data, "without DATA", "labels_file", "shard")
+    check_unused(context, answered, "on answers, all of which are scored", "shard")
     check_unused(context, target.page is None, "without --report", "lang")
     check_unused(context, answered, "with --results or --outputs: no model is run", *RUNNING)
     check_cluster_options(context, cluster)
