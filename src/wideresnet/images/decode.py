@@ -248,8 +248,12 @@ def _deep_colours(image: Image.Image, data: bytes, kind: str, alpha: Alpha) -> I
     """
     high, bits = np.array(image), image.info.get("bits", 0)
     key = image.info.get("transparency") if alpha == "white" else None
-    if (key is None and high[..., :3].max() >= 2 ** (bits or 12) / 256) or (low := _low_bytes(data, kind)) is None:
+    bright = high[..., :3].max() >= 2 ** (bits or 12) / 256
+    if (key is None and bright) or (low := _low_bytes(data, kind)) is None:
         check_steps(high[..., :3], bits)
+        if bits and not bright:                    # grey with alpha
+            problem = f"the {kind} holds colours of {bits} bits in 16, of which the low byte cannot be read"
+            raise ImageError(problem, conversion(0, 2**bits - 1))
         return image
     values = high.astype(np.uint16) << 8 | low
     high[..., :3] = eight_bits(values[..., :3], bits)

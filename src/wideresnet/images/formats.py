@@ -44,6 +44,9 @@ def open_jpeg_xl(file: io.BytesIO) -> Image.Image:
     elif depth < 8:                                # integers in the stored range
         white = 2**depth - 1
         values = np.rint(np.minimum(values, white) * (255 / white)).astype(np.uint8)
+    if values.ndim == 3 and values.shape[2] in (2, 4):         # opaque pixels may be black
+        colours, alpha = eight_bits(values[..., :-1], depth % 16), eight_bits(values[..., -1:], depth or 16)
+        return Image.fromarray(np.concatenate([colours, alpha], axis=2))
     return Image.fromarray(eight_bits(values, depth % 16))
 
 

@@ -134,6 +134,11 @@ def test_few_bits_in_16_with_alpha_and_in_ppm_are_refused():
         pixels = np.dstack([sixteen(COLOURS[..., : bands - 1], 12), np.full((9, 12), 65535, np.uint16)])
         with pytest.raises(ImageError, match="nearly black"):
             decode(png(pixels))
+        with pytest.raises(ImageError, match="nearly black"):
+            decode(jxl(pixels))
+    grey = np.dstack([sixteen(GREY, 12), np.full((9, 12), 4095, np.uint16)])
+    with pytest.raises(ImageError, match="colours of 12 bits in 16, of which the low byte cannot be read"):
+        decode(png(grey, before=chunk(b"sBIT", b"\x0c\x0c")))
     body = sixteen(COLOURS, 12).astype(">u2").tobytes()
     with pytest.raises(ImageError, match="nearly black"):
         decode(b"P6 12 9 65535\n" + body)
