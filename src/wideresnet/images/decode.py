@@ -9,7 +9,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -184,6 +184,20 @@ def open_image(
         raise ImageError(f"damaged {kind} image: {reason}", hint) from error
 
 
+def stored_orientation(data: bytes) -> int:
+    """Return the EXIF orientation that ``decode`` ignores by default; a JPEG or PNG may be cut. 1 where it is unknown.
+
+    No pixels are decoded.
+    """
+    kind = image_format(data)
+    if kind == "JPEG":
+        return orientation(split_exif(data)[1])
+    if kind in ("PNG", "WebP", "AVIF"):
+        with suppress(Exception):                  # see open_image
+            return orientation(_READERS[kind](io.BytesIO(data)).info.get("exif") or b"")
+    return UPRIGHT
+
+
 def read_encoded(path: Path, limits: Limits = DEFAULT_LIMITS) -> bytes:
     """Read the bytes of an image file or pipe. Raises ImageError where it cannot be read or exceeds ``limits``."""
     try:
@@ -251,7 +265,7 @@ def _deep_colours(image: Image.Image, data: bytes, kind: str, alpha: Alpha) -> I
     bright = high[..., :3].max() >= 2 ** (bits or 12) / 256
     if (key is None and bright) or (low := _low_bytes(data, kind)) is None:
         check_steps(high[..., :3], bits)
-        if bits and not bright:                    # grey with alpha
+        if bits % 16 and not bright:               # grey with alpha
             problem = f"the {kind} holds colours of {bits} bits in 16, of which the low byte cannot be read"
             raise ImageError(problem, conversion(0, 2**bits - 1))
         return image
