@@ -50,7 +50,8 @@ OUTPUTS = ("output", "page", "report")             # parameters that name files 
 def check_outputs(context: Context) -> None:
     """Raise ConfigError if a file to write is there and is a parameter or a shard of one, before any work."""
     values = {name: value if isinstance(value, list | tuple) else [value] for name, value in context.params.items()}
-    inputs = [value for name in values if name not in OUTPUTS for value in values[name] if isinstance(value, str | Path)]
+    named = (values[name] for name in values if name not in OUTPUTS)
+    inputs = [value for several in named for value in several if isinstance(value, str | Path)]
     for output in filter(os.path.isfile, filter(None, (context.params.get(name) for name in OUTPUTS))):
         from wideresnet.datasets.shards import find_shards
         from wideresnet.output.atomic import check_not_input
