@@ -20,23 +20,24 @@ _LEVELS = 3                                        # folders upwards that are se
 class ClassLookup:
     """An index of classes by id (``n01440764``), by name where only one class has it, and by index (``17``, from 0).
 
-    Where all names are numbers themselves, as of folders 001, 002, 003, a number is a name and no index: a table that
-    lost the zeros would mean other classes. Composed and decomposed names are equal. Where the labels have no ids,
-    WordNet ids are translated by their names in ImageNet, or in the word list that comes with the data, in the folder
-    ``near`` or above it.
+    Where names are numbers themselves, as of folders 001, 002, 003 or of the cards 2 to 10 beside jack and queen, a
+    number is a name and no index: a table that lost the zeros, or has indices, would mean other classes. Composed and
+    decomposed names are equal, and blanks at the ends do not count. Where the labels have no ids, WordNet ids are
+    translated by their names in ImageNet, or in the word list that comes with the data, in the folder ``near`` or above
+    it.
     """
 
     def __init__(self, labels: Labels, near: Path | None = None) -> None:
         self.count, self._near = len(labels.names), near
-        self.ids = {nfc(id_): index for index, id_ in enumerate(labels.ids)}
-        names = list(map(nfc, labels.names))
+        self.ids = {_key(id_): index for index, id_ in enumerate(labels.ids)}
+        names = list(map(_key, labels.names))
         self.names = _unique(names)
         self.shared = {*names} - {*self.names}
-        self.numbered = bool(names) and all(map(str.isdecimal, self.ids or names))
+        self.numbered = any(map(str.isdecimal, self.ids or names))
 
     def find(self, name: str) -> int | None:
         """Return the index of the class ``name``, or None."""
-        name = nfc(name)
+        name = _key(name)
         if name in self.ids:
             return self.ids[name]
         if name in self.names:
@@ -49,7 +50,8 @@ class ClassLookup:
     def expected(self) -> str:
         """A description of the names that ``find`` accepts, for error messages."""
         if self.numbered:
-            return f"the classes are called by numbers, {min(self.ids or self.names)!r} and others: write all digits"
+            number = min(filter(str.isdecimal, self.ids or self.names), default="1")
+            return f"classes are called by numbers, such as {number!r} (no indices): write all digits"
         return f"expected an id, a name or an index from 0 to {self.count - 1}"
 
     @cached_property
@@ -66,6 +68,10 @@ class ClassLookup:
             if index is not None:
                 by_id[id_] = index
         return by_id
+
+
+def _key(name: str) -> str:
+    return nfc(name).strip()                       # tables lose the blanks of a folder "cat "
 
 
 def _unique(names: Sequence[str]) -> dict[str, int]:

@@ -20,10 +20,13 @@ def test_where_names_are_numbers_no_number_is_an_index() -> None:
     """A spreadsheet makes 1 of 001, which is not the class with the index 1."""
     lookup = ClassLookup(Labels(("001", "002", "003")))
     assert [lookup.find(name) for name in ("001", "003", "1", "0", "2")] == [0, 2, None, None, None]
-    assert lookup.expected == "the classes are called by numbers, '001' and others: write all digits"
+    assert lookup.expected == (
+        "classes are called by numbers, such as '001' (no indices): write all digits"
+    )
     assert ClassLookup(Labels(("0", "2", "3"))).find("1") is None
     assert ClassLookup(Labels(tuple(map(str, range(10))))).find("7") == 7
-    assert ClassLookup(Labels(("1", "two"))).find("0") == 0
+    cards = ClassLookup(Labels(("10", "2", "3", "A", "J")))
+    assert [cards.find(name) for name in ("10", "2", "3", "A", "0", "1", "4")] == [0, 1, 2, 3, None, None, None]
 
 
 def test_accents_composed_and_decomposed_are_the_same() -> None:
@@ -36,6 +39,12 @@ def test_two_classes_that_differ_in_accents_alone_are_shared() -> None:
     lookup = ClassLookup(Labels(("é", unicodedata.normalize("NFD", "é"))))
     assert lookup.find("é") is None
     assert lookup.shared == {"é"}
+
+
+def test_blanks_at_the_ends_of_names_do_not_count() -> None:
+    """A table loses those of a folder "cat "."""
+    lookup = ClassLookup(Labels(("cat ", "dog", " dog")))
+    assert ([lookup.find(name) for name in ("cat", "cat ", "dog")], lookup.shared) == ([0, 0, None], {"dog"})
 
 
 def test_case_tells_classes_apart() -> None:
