@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,14 +11,16 @@ from wideresnet.datasets.cifar import cifar_test, detect_cifar
 from wideresnet.datasets.folder import labelled_folder
 from wideresnet.datasets.ground_truth import labelled_by, labelled_index
 from wideresnet.datasets.labelled import LabelledData
-from wideresnet.datasets.layout import evaluation_folder
+from wideresnet.datasets.labels import read_labels, translated
+from wideresnet.datasets.layout import evaluation_folder, list_folder, name_list
 from wideresnet.datasets.shards import find_shards, labelled_shards
 from wideresnet.datasets.svhn import detect_svhn, svhn_test
 from wideresnet.datasets.zoo_npz import is_npz_data, labelled_npz
-from wideresnet.errors import ConfigError, DataError, errors_as
+from wideresnet.errors import ConfigError, DataError, errors_as, os_errors_as
+from wideresnet.images.files import find_images
 from wideresnet.images.sniff import first_bytes, image_format, other_format
 from wideresnet.pipes import check_regular
-from wideresnet.records import Labels
+from wideresnet.records import Labels, Skipped
 
 _SUPPORTED = (
     "supported are a folder with one folder a class, an index (path,index,wnid or path,label as CSV, or val.txt),"
@@ -36,7 +39,9 @@ def open_labelled(path: Path, labels: Labels, *, ground_truth: Path | None = Non
     of the network to evaluate. ``verify`` requires the official files of CIFAR and SVHN. Raises DataError where
     ``path`` holds no such data, or other classes, and ConfigError for a ground truth beside a file.
     """
-    if not path.exists():
+    with os_errors_as(DataError, f"cannot read {path}", hint="check the permissions, and the spelling of the path"):
+        exists = path.exists()
+    if not exists:
         raise DataError(f"no such file or directory: {str(path)!r}", hint=_SUPPORTED)
     check_regular(path, DataError, hint="write it to a file first")
     if ground_truth is not None:
@@ -46,7 +51,8 @@ def open_labelled(path: Path, labels: Labels, *, ground_truth: Path | None = Non
     cifar = detect_cifar(path, len(labels.names))
     if cifar is not None:
         _check_classes(path, cifar.name, cifar.classes, labels)
-        return cifar_test(path, cifar, verify=verify)
+        data = cifar_test(path, cifar, verify=verify)
+        return replace(data, skipped=data.skipped + _note_on_folders(path, {cifar.folder, cifar.python.folder}))
     svhn = detect_svhn(path)
     if svhn is not None:
         _check_classes(path, "svhn", 10, labels)
@@ -80,6 +86,23 @@ def check_format(path: Path) -> None:
 
 
 def _check_classes(path: Path, name: str, classes: int, labels: Labels) -> None:
+    """Raise DataError for a network of another number of classes, and for one that names others alone."""
+    problem, hint = f"{path} is {name} with {classes} classes, the network has", f"use a network trained on {name}"
     if classes != len(labels.names):
-        problem = f"{path} is {name} with {classes} classes, the network has {len(labels.names)}"
-        raise DataError(problem, hint=f"evaluate a network that was trained on {name}")
+        raise DataError(f"{problem} {len(labels.names)}", hint)
+    own = read_labels(name)
+    known = {_spelling(word) for names in (own.names, translated(own, "zh", name).names) for word in names}
+    unnamed = all(re.fullmatch(rf"\D*0*{index}", word) for index, word in enumerate(labels.names))     # "class 3"
+    if not unnamed and known.isdisjoint(map(_spelling, labels.names)):
+        raise DataError(f"{problem} others, such as {labels.names[0]!r}", hint)
+
+
+def _spelling(name: str) -> str:
+    return name.replace("_", " ").casefold()
+
+
+def _note_on_folders(path: Path, own: set[str]) -> Skipped:
+    """Return a note on the folders of images in ``path`` beside the folders ``own`` of its data set."""
+    names = list_folder(path).folders if path.is_dir() else []
+    others = [name for name in names if name not in own and any(True for _ in find_images([path / name]))]
+    return Skipped(notes=(f"left out beside the files of CIFAR in {path}: {name_list(others)}",) if others else ())

@@ -5,6 +5,7 @@ import pytest
 from wideresnet.datasets.labels import read_labels
 from wideresnet.datasets.open import open_labelled
 from wideresnet.errors import ConfigError, DataError
+from wideresnet.records import Labels
 
 CIFAR = read_labels("cifar10")
 
@@ -29,6 +30,20 @@ def test_cifar_is_verified_unless_told_otherwise(cifar_folder):
 def test_a_network_of_other_classes_is_refused(cifar_folder):
     with pytest.raises(DataError, match="cifar10 with 10 classes, the network has 1000"):
         open_labelled(cifar_folder, read_labels("imagenet"), verify=False)
+
+
+def test_a_network_that_names_other_classes_is_refused(cifar_folder):
+    fruit = Labels(("apple", "fig", "kiwi", "lime", "nut", "oat", "pear", "plum", "rice", "yam"))
+    with pytest.raises(DataError, match="the network has others, such as 'apple'"):
+        open_labelled(cifar_folder, fruit, verify=False)
+    for names in ((f"LABEL_{k}" for k in range(10)), ("cat", *fruit.names[1:]), read_labels("cifar10").names):
+        assert open_labelled(cifar_folder, Labels(tuple(names)), verify=False).items
+
+
+def test_folders_of_images_beside_cifar_are_named(cifar_folder):
+    (cifar_folder / "val").mkdir()
+    (cifar_folder / "val" / "a.png").touch()
+    assert "left out beside the files of CIFAR" in open_labelled(cifar_folder, CIFAR, verify=False).skipped.notes[0]
 
 
 def test_class_folders_are_labelled_images(tmp_path):
