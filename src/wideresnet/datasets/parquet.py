@@ -93,7 +93,7 @@ def _find_columns(file: Any, name: str) -> ParquetImages:
         if source in binary:
             prefix = source.removesuffix("bytes") if "." in source else ""
             path = next((prefix + path for path in PATHS if prefix + path in texts), "")
-            label = next((label for label in LABELS if label in texts | numbers), "")
+            label = next((label for names in (texts | numbers, leaves) for label in LABELS if label in names), "")
             return ParquetImages(name, file, source, path, label)
     raise DataError(
         f"{name} has no column of images; its columns are {', '.join(leaves)}",

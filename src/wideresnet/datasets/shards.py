@@ -9,7 +9,9 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from pathlib import Path, PurePosixPath
+from typing import cast
 
 from wideresnet.datasets.labelled import LabelledData
 from wideresnet.datasets.lookup import ClassLookup
@@ -208,7 +210,8 @@ def read_shards(files: Sequence[str], opener: Opener = open_file) -> ShardRows:
             if rows and class_names != names:
                 raise DataError(f"{file} lists other classes than {files[0]}", hint="name the shards of one data set")
             names = class_names
-            rows_of_file = list(parquet_rows(file, opener, prefixed=len(files) > 1))
+            parquet = parquet_rows(file, opener, prefixed=len(files) > 1)
+            rows_of_file = [(path, source, _index_or_name(label, file)) for path, source, label in parquet]
         else:
             rows_of_file, skipped_in_file = read_labelled_tar(file, opener)
             skipped += skipped_in_file
@@ -221,6 +224,16 @@ def read_shards(files: Sequence[str], opener: Opener = open_file) -> ShardRows:
             raise DataError(f"{repeated:,} images in {file} have names that others have, too", hint="unpack it")
         rows += rows_of_file
     return ShardRows(rows, names, skipped)
+
+
+def _index_or_name(label: object, file: str) -> RawLabel:
+    """Return a label of a Parquet file, whole numbers of any type as int. Raises DataError for anything else."""
+    if label is None or type(label) in (int, str):
+        return cast("RawLabel", label)
+    if isinstance(label, float | Decimal) and label % 1 == 0:
+        return int(label)
+    problem = f"{file} has the label {label!r}, of the type {type(label).__name__}"
+    raise DataError(problem, hint="write the index or the name of the class into the column")
 
 
 def indexed_items(path: str, rows: Iterable[ImageRow], labels: Labels) -> list[Item]:
@@ -260,7 +273,8 @@ def _check_names(path: str, names: Sequence[str], labels: Labels) -> None:
     different = [index for index, name in enumerate(names) if synonyms[index].isdisjoint({name, *_synonyms(name)})]
     unnamed = labels.names == tuple(f"class {index}" for index in range(len(names)))
     if len(different) <= len(names) // _SYNONYMS:
-        different = [index for index in different if names[index] in labels.names]     # no other word: another class
+        words = set().union(*synonyms)             # of all classes: no other word for this one, but another class
+        different = [index for index in different if not words.isdisjoint(_synonyms(names[index]))]
     if different and not unnamed:
         first = different[0]
         raise DataError(

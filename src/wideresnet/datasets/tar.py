@@ -222,5 +222,8 @@ def _json_label(name: str, data: bytes) -> RawLabel:
     """Return the class that a .json states, or None."""
     with errors_as((ValueError, RecursionError), DataError, f"{name} is not valid JSON"):
         fields = json.loads(data)
-    label = next((fields[key] for key in LABEL_KEYS if key in fields), None) if isinstance(fields, dict) else None
+    values = [fields.get(key) for key in LABEL_KEYS] if isinstance(fields, dict) else []
+    label = next((value for value in values if value is not None), None)
+    if isinstance(label, float) and label.is_integer():
+        return int(label)
     return label if type(label) in (int, str) else None

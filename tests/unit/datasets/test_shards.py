@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -193,6 +195,9 @@ def test_named_classes_are_those_of_the_network_in_any_order(tmp_path: Path) -> 
     two = tuple(words.get(name, name) for name in hundred.names)
     with pytest.raises(DataError, match=r"another order: 7 is 'kind 09', in the network 'kind 07'"):
         labelled(hub(tmp_path / "two.parquet", [3], two), hundred)
+    synonyms = Labels(tuple(f"kind {index:02}, sort {index:02}" for index in range(100)))
+    with pytest.raises(DataError, match=r"another order: 7 is 'kind 09', in the network 'kind 07, sort 07'"):
+        labelled(tmp_path / "two.parquet", synonyms)
     short = tuple(name.split(",")[0] for name in IMAGENET.names)
     assert labelled(hub(tmp_path / "short.parquet", [517], short), IMAGENET).items[0].label == 517
     assert labelled(hub(tmp_path / "ids.parquet", [517], IMAGENET.ids), IMAGENET).items[0].label == 517
@@ -200,6 +205,14 @@ def test_named_classes_are_those_of_the_network_in_any_order(tmp_path: Path) -> 
         labelled(hub(tmp_path / "sorted.parquet", [517], ("aardvark", *sorted(short)[1:])), IMAGENET)
     unnamed = Labels(tuple(f"class {index}" for index in range(10)))
     assert len(labelled(tmp_path / "same.parquet", unnamed).items) == 1
+
+
+def test_whole_numbers_of_any_type_are_indices(tmp_path: Path) -> None:
+    for numbers in ([3.0, 5.0], [Decimal(3), Decimal(5)]):
+        assert labels_of(hub(tmp_path / "x.parquet", numbers), CIFAR) == [3, 5]
+    for other, name in ((1.5, "float"), (date(2026, 1, 1), "date"), (True, "bool"), (b"cat", "bytes")):
+        with pytest.raises(DataError, match=f"has the label .* of the type {name}"):
+            labelled(hub(tmp_path / "y.parquet", [other]), CIFAR)
 
 
 def test_a_subset_of_the_classes_is_found_by_its_names(tmp_path: Path) -> None:

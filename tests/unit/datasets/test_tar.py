@@ -125,11 +125,12 @@ def test_classes_lie_beside_the_images(tmp_path: Path) -> None:
             ("a/1.cls", b"7\n"), ("a/1.jpg", b""),
             ("b/1.JPG", b""), ("b/1.json", b'{"label": 3, "text": "x"}'),
             ("2.png", b""), ("2.json", b'{"label": 1}'), ("2.cls", b"tench"),
+            ("4.png", b""), ("4.json", b'{"label": null, "cls": 4.0}'),
             ("3.webp", b""), ("3.seg.png", b""), ("3.json", b'{"text": "no label"}'), ("3.cls", b"-1"),
         ],
     )  # fmt: skip
     rows = [(name.removeprefix(f"{path}/"), label) for name, _, label in read_labelled_tar(str(path))[0]]
-    assert rows == [("a/1.jpg", 7), ("b/1.JPG", 3), ("2.png", "tench"), ("3.webp", -1)]
+    assert rows == [("a/1.jpg", 7), ("b/1.JPG", 3), ("2.png", "tench"), ("4.png", 4), ("3.webp", -1)]
 
 
 def test_an_image_without_a_class_among_others_is_named(tmp_path: Path) -> None:
