@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 
-from wideresnet.errors import ConfigError
+from wideresnet.errors import ConfigError, os_errors_as
 from wideresnet.images.sniff import image_format
 from wideresnet.records import Skipped
 
@@ -31,6 +32,8 @@ SYSTEM_NAMES = frozenset(
         "temporary items", "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "icon\r",
     )
 )  # fmt: skip
+# Locks and unfinished outputs of this program: neither images nor files of the user.
+_OWN_FILES = re.compile(r"(\..*)?\.lock|\..+\.parts?|.+\.(csv|jsonl|json|parquet)\.part")
 AMBIGUOUS = ("BMP", "PPM", "NPZ")                  # signatures so short or common that text may begin with them
 MAX_ENDINGS = 100                                  # counted separately
 MAX_LISTED = 8                                     # endings in a message
@@ -125,8 +128,10 @@ def is_ignored(name: str) -> bool:
 
 
 def check_exists(path: Path) -> None:
-    """Raise ConfigError for a path that does not exist."""
-    if not path.exists():
+    """Raise ConfigError for a path that does not exist, and for one that may not be looked at."""
+    with os_errors_as(ConfigError, f"cannot read {path}", hint="check the permissions, and the spelling of the path"):
+        exists = path.exists()
+    if not exists:
         # A path made from https://host/a.jpg has one slash less.
         address = str(path).partition("/")[0][2:].endswith(":")
         hint = "fetch it first: this takes files" if address else "check the spelling and the folder"
@@ -156,6 +161,8 @@ def read_folder(path: Path, root: Path | None = None, more_endings: Collection[s
     with os.scandir(path) as entries:              # states the kind of an entry without a call per file
         for entry in entries:
             is_folder = _is_folder(entry)
+            if _OWN_FILES.fullmatch(entry.name):
+                continue
             if is_ignored(entry.name):
                 hidden, system_folders = hidden + (not is_folder), system_folders + is_folder
             elif is_folder and entry.is_symlink() and _contains(target := Path(entry.path).resolve(), path, root):

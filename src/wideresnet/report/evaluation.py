@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wideresnet.errors import DataError, os_errors_as
-from wideresnet.pipes import read_text
+from wideresnet.pipes import read_file
 from wideresnet.records import EvalReport, Labels, Masked, PassedOn, UncertaintyCounts, wilson_interval
 from wideresnet.report import formats
 from wideresnet.report.calibration import coverage_json, sizes_text
@@ -162,7 +162,9 @@ def read_evaluation(path: Path) -> EvalReport:
     """Return the record in a file that ``to_json`` filled. Raises DataError for another file."""
     try:
         with os_errors_as(DataError, f"cannot read {path}"):
-            return _record_adapter().validate_python(json.loads(read_text(path, errors="replace"))["counts"])
+            data = read_file(path)
+        text = data.decode(json.detect_encoding(data), "replace")      # UTF-16 where PowerShell redirected the output
+        return _record_adapter().validate_python(json.loads(text)["counts"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:       # pydantic's is a ValueError
         problem = f"{path} holds no evaluation"
         raise DataError(problem, hint="'wrn evaluate --format json' and 'wrn merge --format json' print one") from error

@@ -56,6 +56,11 @@ def test_a_file_that_is_named_counts_whatever_its_ending(tmp_path):
     assert list(find_images(named)) == named
 
 
+def test_locks_and_unfinished_outputs_are_not_counted(tmp_path):
+    tree(tmp_path, ".index.csv.lock", ".lock", "answers.csv.part", ".x.json.part", "film.mp4.part", ".lock.png")
+    assert skipped(tmp_path) == Skipped({".part": 1}, hidden=1)
+
+
 def test_a_hidden_folder_that_is_named_is_walked(tmp_path):
     tree(tmp_path, ".cache/x.png")
     assert paths_below(tmp_path / ".cache") == ["x.png"]

@@ -182,6 +182,9 @@ def test_the_numbers_can_be_saved_from_the_page(tmp_path: Path) -> None:
     page = to_html(REPORT, CIFAR, {})
     (tmp_path / "a.json").write_text(saved(page, "evaluation.json"))
     assert read_evaluation(tmp_path / "a.json") == REPORT
+    for encoding in ("utf-8-sig", "utf-16"):       # as PowerShell redirects them
+        (tmp_path / "b.json").write_text(saved(page, "evaluation.json"), encoding)
+        assert read_evaluation(tmp_path / "b.json") == REPORT
     assert saved(page, "classes.csv").splitlines()[:2] == [
         "index,label,n,correct1,correct5,precision,recall,f1", "0,airplane,10,10,10,90.909,100.0,95.238",
     ]  # fmt: skip
