@@ -103,17 +103,18 @@ def test_accuracy_on_training_images_is_called_that(model: Bundle, data: tuple[L
 
 
 def test_photographs_that_are_not_stored_upright_are_told(tmp_path: Path) -> None:
-    """In PNG files nothing says so at the beginning; what is no file is passed over."""
+    """In files and in bytes, as from a tar archive; what is no image is passed over."""
     exif, bundle = Image.Exif(), tiny_bundle()
     exif[0x0112] = 6
-    for name, options in {"a.jpg": {"exif": exif}, "b.jpg": {}, "c.png": {}}.items():
+    for name, options in {"a.jpg": {"exif": exif}, "b.jpg": {}, "c.png": {}, "f.webp": {"exif": exif}}.items():
         Image.new("RGB", (8, 8)).save(tmp_path / name, **options)
     (tmp_path / "d.jpg").write_bytes(b"\xff\xd8\xff\xe1")
+    turned = (tmp_path / "a.jpg").read_bytes()
     paths = [*sorted(tmp_path.glob("*.*")), tmp_path / "gone.jpg"]
-    data = LabelledData("photos", [*(Item(str(path), path, 0) for path in paths), Item("e", b"", 1)], 10)
+    data = LabelledData("photos", [*(Item(str(path), path, 0) for path in paths), Item("e", turned, 1)], 10)
     blank = EvalReport("tiny", "photos", None, 0, 0, 0)
     (warning,) = with_warnings(blank, bundle, data).notes
-    assert warning.startswith("1 of 5 images that were looked at are not stored upright: their EXIF orientation is ign")
+    assert warning.startswith("3 of 7 images that were looked at are not stored upright: their EXIF orientation is ign")
     assert with_warnings(blank, bundle, replace(data, exif="transpose")).notes == ()
 
 
