@@ -20,6 +20,7 @@ from wideresnet.weights.structure import Network, find_networks
 
 Tensors = dict[str, NDArray[Any]]
 
+_UNTOUCHED: Final = {"running_mean": 0, "running_var": 1}         # statistics as torch makes a batch norm
 HUGE: Final = 1e15                                 # the product of a few is no float32 any more; OpenVINO hides that
 
 
@@ -32,6 +33,7 @@ class Recognised:
     origin: Origin
     copy: str                                      # the beginning of its names in the file: "ema_model.module."
     averaged: bool                                 # whether it is a moving average of weights
+    remarks: tuple[str, ...]                       # on this copy, and on one that was not taken
     headless: bool                                 # whether it has no classifier; the tensors have one of zeros
     used: dict[str, str]                           # our name of a layer -> the file's
     ignored: dict[str, str]                        # the file's name of a layer -> why it is not used
@@ -50,24 +52,57 @@ def recognise(
     networks, faults = find_networks(modules, reader.ordered)
     if not networks:
         raise no_network(modules, faults)
-    network = _choose(networks, which, reader)
+    averages = [network for network in networks if network.averaged != _is_swapped(reader)]
+    network = _choose(networks, averages, which, reader)
     origin = find_origin(network, modules, reader.facts, reader.read)
     architecture = with_variant(network.architecture, {**({} if complete else origin.variant), **(variant or {})})
     tensors = dict(_tensors(architecture, network.layers, reader))
     used = {name: layer.name for name, layer in network.layers.items()} | origin.buffers
     idle = {name: reason for name, reason in network.idle.items() if name not in used.values()}
-    return Recognised(architecture, tensors, origin, network.prefix, network.averaged, network.headless, used, idle)
+    averaged, remarks = network in averages, tuple(_remarks(network, averages, reader))
+    return Recognised(architecture, tensors, origin, network.prefix, averaged, remarks, network.headless, used, idle)
 
 
-def _choose(networks: Sequence[Network], which: str | None, reader: WeightsReader) -> Network:
-    """Return the network that ``which`` names; by default the moving average, as authors evaluate it."""
-    averages = [network for network in networks if network.averaged]
-    live = [network for network in networks if not network.averaged]
+def _is_swapped(reader: WeightsReader) -> bool:
+    """Return True for a file of MMEngine's EMAHook, which writes the average as ``state_dict``, the live one as EMA."""
+    return "meta.mmengine_version" in reader.facts and "ema_state_dict.steps" in reader.shapes
+
+
+def _is_blank(network: Network, reader: WeightsReader) -> bool:
+    """Return True if no image went through the batch norms of a network, as in averages before ``update_bn``.
+
+    Lightning's average never gets statistics of its own, but may begin as a copy of a trained network.
+    """
+    norms = [layer.tensors for layer in network.layers.values() if "running_var" in layer.tensors]
+    untouched = ((reader.read(norm[role]) == value).all() for norm in norms for role, value in _UNTOUCHED.items())
+    return "average_model_state" in network.scope or (bool(norms) and all(untouched))
+
+
+def _remarks(network: Network, averages: Sequence[Network], reader: WeightsReader) -> Iterator[str]:
+    """Yield one line for each moving average that is not taken as it is blank, and one if the network itself is."""
+    for average in averages:
+        if network not in averages and _is_blank(average, reader):
+            yield f"weights: not the moving average {average.prefix.rstrip('.')}, whose batch norms never saw an image"
+    if _is_blank(network, reader):
+        yield f"weights: no image went through the batch norms of {network.prefix.rstrip('.') or 'the file'}"
+
+
+def _choose(
+    networks: Sequence[Network], averages: Sequence[Network], which: str | None, reader: WeightsReader
+) -> Network:
+    """Return the network that ``which`` names; by default the moving average, as authors evaluate it.
+
+    An average without statistics in its batch norms is taken only where no other copy has some.
+    """
+    live = [network for network in networks if network not in averages]
     names = ", ".join(repr(network.prefix) for network in networks)
     students = {network.architecture.name for network in live if not network.beside}
     match which:
         case None:
-            chosen = averages or [n for n in live if not n.beside or n.architecture.name in students] or live
+            chosen = averages
+            if averages and not all(_is_blank(network, reader) for network in live):
+                chosen = [average for average in averages if not _is_blank(average, reader)]
+            chosen = chosen or [n for n in live if not n.beside or n.architecture.name in students] or live
         case "ema":
             chosen = averages
         case "live":

@@ -432,6 +432,38 @@ def test_a_moving_average_is_taken_before_the_weights_that_it_averages() -> None
     assert refusal(live, which="ema").hint == "leave out --which"
 
 
+def blank(tensors: Tensors) -> Tensors:
+    """As a network just made: no image went through its batch norms."""
+    values = {"running_mean": 0, "running_var": 1, "num_batches_tracked": 0}
+    return {key: np.full_like(a, values.get(key.rpartition(".")[2], 2)) for key, a in tensors.items()}
+
+
+@pytest.mark.parametrize("name", ["swa_model.module", "callbacks.StochasticWeightAveraging.average_model_state.net"])
+def test_a_moving_average_whose_norms_saw_no_image_is_not_taken_unless_named(name: str) -> None:
+    live = {f"net.{key}": array for key, array in filled(WRN).items()}
+    both = live | {f"{name}.{key}": array for key, array in blank(filled(WRN)).items()}
+    network = found(both)
+    assert_same(network, filled(WRN))
+    assert network.remarks == (f"weights: not the moving average {name}, whose batch norms never saw an image",)
+    named = found(both, which="ema")
+    assert (named.averaged, named.remarks) == (True, (f"weights: no image went through the batch norms of {name}",))
+    only = found({f"ema.{key}": array for key, array in blank(filled(WRN)).items()})
+    assert (only.averaged, only.remarks) == (True, ("weights: no image went through the batch norms of ema",))
+    pretrained = {key.replace("net.", "average_model_state.", 1): array * 2 for key, array in live.items()}
+    assert found(live | pretrained).copy == "net.", "Lightning's average has the statistics of its beginning"
+
+
+def test_the_average_of_mmengine_lies_where_others_have_the_live_weights() -> None:
+    """Its EMAHook swaps both before it saves."""
+    average = {f"state_dict.backbone.{key}": array for key, array in filled(WRN).items()}
+    live = {f"ema_state_dict.module.backbone.{key}": array * 2 for key, array in filled(WRN).items()}
+    memory = Memory(average | live | {"ema_state_dict.steps": np.array(9)}, **{"meta.mmengine_version": "0.10.4"})
+    for which, factor in ((None, 1), ("ema", 1), ("live", 2)):
+        network = recognise(memory, which)         # type: ignore[arg-type]
+        assert network.averaged == (factor == 1)
+        np.testing.assert_array_equal(network.tensors["fc.weight"], filled(WRN)["fc.weight"] * factor)
+
+
 def test_a_moving_average_without_statistics_is_left_out_with_the_reason() -> None:
     live = {f"model.{key}": array for key, array in filled(WRN).items()}
     shadow = {key.replace("model", "ema.shadow"): array * 2 for key, array in live.items() if "running" not in key}

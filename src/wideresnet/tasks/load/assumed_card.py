@@ -59,7 +59,7 @@ def card_for(
         names = f"those of {by_classes}" if by_classes else "none, so numbers"
         assumed.append(f"{ASSUMED_LABELS} {names} (for {architecture.classes} classes)")
     if network:
-        assumed += [*_function(architecture, {*facts.variant, *network.origin.stated}), *_left_out(network)]
+        assumed += [*_function(architecture, {*facts.variant, *network.origin.stated}), *left_out(network)]
     return ModelCard(
         name=_name_of(path, config), architecture=architecture.name, classes=architecture.classes, preprocess=spec,
         precision="fp32", licence="unknown", assumed=tuple(assumed),
@@ -110,7 +110,7 @@ def option_of(field: str) -> str:
     return "--final-pool" if field == "pool" else f"--{field.replace('_', '-')}"
 
 
-def _left_out(network: Recognised) -> Iterator[str]:
+def left_out(network: Recognised) -> Iterator[str]:
     """Yield one line for each reason why layers of the file are not used, other than that they are a copy."""
     for reason in dict.fromkeys(network.ignored.values()):
         names = [name for name, stated in network.ignored.items() if stated == reason]

@@ -202,7 +202,7 @@ def _check_architecture(choice: ModelChoice, architecture: str) -> None:
 def _from_published(weights: Weights, choice: ModelChoice, progress: Progress | None) -> Bundle:
     """Return the bundle of a catalogue entry, with its published tensors or those of the user's file."""
     _check_architecture(choice, weights.architecture)
-    refuse_facts(choice.name, choice.facts, "published model")
+    refuse_facts(choice.name, replace(choice.facts, which=None) if choice.weights else choice.facts, "published model")
     if choice.weights is None:
         from wideresnet.weights.store import fetch  # with the HTTP client; a local model opens faster without
 
@@ -210,14 +210,15 @@ def _from_published(weights: Weights, choice: ModelChoice, progress: Progress | 
     else:
         path, source = choice.weights, choice.weights.name
     with open_weights(path) as reader:
-        model = read_published(weights, reader, path, source)
+        model = read_published(weights, reader, path, source, choice.facts)
     bundle = model.bundle()
     if choice.weights is None or model.card.weights_sha256.startswith(weights.sha256_prefix):
         return bundle
     # The file may be the hub's copy of the same tensors or anything else: the published figures are not its own.
     notes = {"identity": f"{choice.weights.name} is not the published file of {weights.name} by its hash"}
     assumed = (f"the preprocessing and class names of {weights.name}: by its hash {choice.weights} is another file",)
-    return replace(bundle, card=replace(bundle.card, published=(), notes=notes, assumed=assumed))
+    card = replace(bundle.card, published=(), notes=notes, assumed=assumed + bundle.card.assumed)
+    return replace(bundle, card=card)
 
 
 def _from_onnx(path: Path, choice: ModelChoice) -> Bundle:

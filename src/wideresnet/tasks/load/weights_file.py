@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 from pydantic import TypeAdapter
 
 from wideresnet.architectures import describe_variant, get_architecture
@@ -18,7 +19,14 @@ from wideresnet.datasets.labels import format_labels, parse_labels, read_labels
 from wideresnet.errors import ConfigError, WeightsError, check_choice, check_extra, errors_as
 from wideresnet.output.atomic import check_file, save_bytes, save_text
 from wideresnet.records import FileFacts, Labels, ModelCard
-from wideresnet.tasks.load.assumed_card import ASSUMED_LABELS, card_for, option_of, stated_names, usual_labels
+from wideresnet.tasks.load.assumed_card import (
+    ASSUMED_LABELS,
+    card_for,
+    left_out,
+    option_of,
+    stated_names,
+    usual_labels,
+)
 from wideresnet.tasks.load.hub import repository_of
 from wideresnet.tasks.load.hub_config import FUNCTIONS, NAME, HubConfig, config_text, read_config
 from wideresnet.weights.catalogue import CATALOGUE, Weights
@@ -53,7 +61,7 @@ def read_file(path: Path, facts: FileFacts) -> FileModel:
         for weights in CATALOGUE.values():
             if reader.sha256.startswith(weights.sha256_prefix):
                 refuse_facts(path, facts, f"published file of {weights.name}")
-                return read_published(weights, reader, path, str(path), facts.architecture)
+                return read_published(weights, reader, path, str(path), facts)
         card = _card_inside(path, reader.metadata)
         network = _recognise(path, reader, facts, card)
         classes = 0 if network.headless else network.architecture.classes
@@ -75,8 +83,7 @@ def read_file(path: Path, facts: FileFacts) -> FileModel:
             labels = parse_labels(reader.metadata[LABELS_KEY])
         if "recipe.architecture" in reader.facts:  # a checkpoint of ``wrn train`` or ``wrn finetune``
             notes.append("a training state has no preprocessing and no class names: the finished model has both")
-        if network.averaged:
-            notes.append(f"weights: the moving average, {network.copy.rstrip('.')} of the checkpoint")
+        notes += _remarks(network)
         repository, commit = repository_of(path)
         source = card.weights_source or (f"hf-hub:{repository}@{commit}" if repository else path.name)
         card = replace(card, assumed=card.assumed + tuple(notes), weights_source=source, weights_sha256=reader.sha256)
@@ -90,23 +97,31 @@ def refuse_facts(name: object, facts: FileFacts, kind: str) -> None:
         raise ConfigError(f"{name} is a {kind} and states what {options} would say", hint=f"leave out {options}")
 
 
-def read_published(
-    weights: Weights, reader: WeightsReader, path: Path, source: str, architecture: str | None = None
-) -> FileModel:
-    """Return the model of a catalogue entry with the tensors of ``path``.
+def _remarks(network: Recognised) -> list[str]:
+    """Return what is to be said of the copy of the weights that was taken."""
+    average = f"weights: the moving average, {network.copy.rstrip('.')} of the checkpoint"
+    return [*([average] if network.averaged else []), *network.remarks]
 
-    Raises WeightsError if they do not fit, or are not of the ``architecture`` that the user states.
+
+def read_published(weights: Weights, reader: WeightsReader, path: Path, source: str, facts: FileFacts) -> FileModel:
+    """Return the model of a catalogue entry with the tensors of ``path``; of ``facts`` the architecture and the copy.
+
+    Raises WeightsError if they do not fit, or are not of the architecture that the user states.
     """
-    network = _recognise(path, reader, FileFacts(architecture=architecture or weights.architecture))
+    stated = FileFacts(architecture=facts.architecture or weights.architecture, which=facts.which)
+    network = _recognise(path, reader, stated)
     classes = get_architecture(weights.architecture).classes
     if network.headless or network.architecture.classes != classes:
         count = "no classifier" if network.headless else f"{network.architecture.classes} classes"
         problem = f"{path} has {count}, {weights.name} has {classes} classes"
         raise WeightsError(problem, hint=f"give the file as the model: -m {path}")
+    notes, statistics = [*_remarks(network), *left_out(network)], (weights.preprocess.mean, weights.preprocess.std)
+    if network.origin.normalisation and not np.allclose(network.origin.normalisation, statistics, atol=1e-4):
+        notes.append("preprocessing: the mean and std that the file states are not used")
     card = ModelCard(
         name=weights.name, architecture=weights.architecture, classes=classes, preprocess=weights.preprocess,
         precision="fp32", licence=weights.licence, weights_source=source, weights_sha256=reader.sha256,
-        labels_name=weights.labels, published=weights.published,
+        labels_name=weights.labels, published=weights.published, assumed=tuple(notes),
     )  # fmt: skip
     return FileModel(network, card, read_labels(weights.labels))
 

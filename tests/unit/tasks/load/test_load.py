@@ -308,6 +308,25 @@ def test_a_name_with_a_file_of_ones_own_needs_no_connection(published: Path) -> 
     assert (card.name, Path(card.weights_source).name) == ("wrn_10_1.test", "copied.pth")
 
 
+def test_a_file_for_a_name_says_which_copy_of_it_is_used_and_what_is_not(published: Path, tmp_path: Path) -> None:
+    copies = {f"ema.{name}": array for name, array in tiny_tensors(TINY).items()}
+    copies |= {f"net.{name}": array + np.ones_like(array) for name, array in tiny_tensors(TINY).items()}
+    statistics = {"mean": np.full(3, 0.1, np.float32), "std": np.full(3, 0.2, np.float32)}
+    save_tensors(tmp_path / "a.safetensors", copies | statistics, {})
+    cards = {
+        which: load_bundle(ModelChoice("wrn_10_1.test", tmp_path / "a.safetensors", facts=FileFacts(which=which))).card
+        for which in (None, "live")
+    }
+    other, *notes = cards[None].assumed
+    assert other.startswith("the preprocessing and class names of wrn_10_1.test: by its hash")
+    unused = "preprocessing: the mean and std that the file states are not used"
+    assert notes == ["weights: the moving average, ema of the checkpoint", unused]
+    assert list(cards["live"].assumed) == [other, unused]
+    assert cards[None].files != cards["live"].files
+    with pytest.raises(ConfigError, match="states what --which would say"):
+        load_bundle(ModelChoice("wrn_10_1.test", facts=FileFacts(which="live")))
+
+
 def test_a_name_takes_the_file_from_the_cache(published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WRN_CACHE", str(tmp_path / "cache"))
     with pytest.raises(DownloadError, match="offline mode is on"):
