@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, Final, NamedTuple
 from wideresnet.errors import WeightsError, errors_as
 from wideresnet.unpickle.arrays import ARRAY_BUILDERS, ArrayType, StoredArray
 from wideresnet.unpickle.globals import apply, known_global, natural, plain_key
-from wideresnet.unpickle.values import Builder, Opaque, Storage, StorageType, StoredTensor
+from wideresnet.unpickle.values import Builder, Opaque, Storage, StorageType, StoredTensor, Unordered
 
 MAX_PICKLE_BYTES: Final = 64 << 20                 # of one pickle without numbers; real ones are < 5 MB
 MAX_OPCODES: Final = 1 << 22                       # each makes at most one small object; real pickles have < 100,000
@@ -38,8 +38,8 @@ def load_pickle(source: BinaryIO | mmap, *, arrays: bool = False, limit: int = M
     """Decode one pickle at the position of ``source``, up to and with its STOP; of at most ``limit`` bytes.
 
     ``source`` must know its own end (a memory map, a BytesIO), so that a false length can't ask for more
-    memory than the file has bytes. The result is made of dicts, lists (sets too), tuples, text, numbers, bytes,
-    ``StoredArray`` s and the records of ``values``; strings of Python 2 are text in Latin-1. With ``arrays`` an array
+    memory than the file has bytes. The result is made of dicts, lists, tuples, text, numbers, bytes,
+    ``StoredArray`` s, ``Unordered`` for sets, and the records of ``values``; strings of Python 2 are text in Latin-1. With ``arrays`` an array
     that is not of plain numbers is damage; without, it is ``Opaque`` or empty. Raises WeightsError for a global that
     only a malicious file would use, for an opcode that checkpoints don't use, and for damage.
     """
@@ -181,7 +181,8 @@ STEPS: Final[dict[str, _Step]] = {
     "NEWTRUE": lambda machine, _: machine.push(True),
     "NEWFALSE": lambda machine, _: machine.push(False),
     "EMPTY_DICT": lambda machine, _: machine.push({}),
-    **dict.fromkeys(("EMPTY_LIST", "EMPTY_SET"), lambda machine, _: machine.push([])),
+    "EMPTY_LIST": lambda machine, _: machine.push([]),
+    "EMPTY_SET": lambda machine, _: machine.push(Unordered()),
     "EMPTY_TUPLE": lambda machine, _: machine.push(()),
     "MARK": lambda machine, _: machine.mark(),
     "POP": lambda machine, _: machine.pop(1),
@@ -196,7 +197,7 @@ STEPS: Final[dict[str, _Step]] = {
     "TUPLE1": lambda machine, _: machine.push(tuple(machine.pop(1))),
     "TUPLE2": lambda machine, _: machine.push(tuple(machine.pop(2))),
     "TUPLE3": lambda machine, _: machine.push(tuple(machine.pop(3))),
-    "FROZENSET": lambda machine, _: machine.push(machine.since_mark()),
+    "FROZENSET": lambda machine, _: machine.push(Unordered(machine.since_mark())),
     "APPEND": lambda machine, _: machine.add(machine.pop(1)),
     **dict.fromkeys(("APPENDS", "ADDITEMS"), lambda machine, _: machine.add(machine.since_mark())),
     "SETITEM": lambda machine, _: machine.add(_items(machine.pop(2))),

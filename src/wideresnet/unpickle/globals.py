@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from wideresnet.errors import WeightsError
 from wideresnet.unpickle.arrays import ARRAY_BUILDERS
-from wideresnet.unpickle.values import Builder, Opaque, Storage, StorageType, StoredTensor
+from wideresnet.unpickle.values import Builder, Opaque, Storage, StorageType, StoredTensor, Unordered
 
 
 def known_global(module: Any, name: Any) -> StorageType | Builder | Opaque:
@@ -89,10 +89,15 @@ def _dict(items: Any = ()) -> dict[Any, Any]:
 
 
 def _list(items: Any = ()) -> list[Any]:
-    """``set``, ``frozenset``, ``torch.Size``"""
+    """``torch.Size``"""
     if not isinstance(items, list | tuple):
-        raise TypeError("a set made of something that is no list")
+        raise TypeError("a set or size made of something that is no list")
     return list(items)
+
+
+def _set(items: Any = ()) -> Unordered:
+    """``set``, ``frozenset``"""
+    return Unordered(_list(items))
 
 
 BUILDERS: Final[dict[str, Callable[..., Any]]] = {
@@ -104,7 +109,7 @@ BUILDERS: Final[dict[str, Callable[..., Any]]] = {
     "torch._tensor._rebuild_from_type_v2": _subclass,
     **dict.fromkeys(("collections.OrderedDict", "collections.Counter", "collections.defaultdict"), _dict),
     "torch.Size": _list,
-    **dict.fromkeys(("builtins.set", "builtins.frozenset", "__builtin__.set", "__builtin__.frozenset"), _list),
+    **dict.fromkeys(("builtins.set", "builtins.frozenset", "__builtin__.set", "__builtin__.frozenset"), _set),
     **ARRAY_BUILDERS,
 }
 

@@ -34,6 +34,10 @@ class StoredTensor:
     strides: tuple[int, ...]
 
 
+class Unordered(list[Any]):
+    """The elements of a set, in no order that means anything."""
+
+
 @dataclass(eq=False, slots=True)
 class Opaque:
     """A class, a function, or the value that calling it would give: its name and what the pickle puts into it.

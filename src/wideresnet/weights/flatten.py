@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from wideresnet.errors import WeightsError
 from wideresnet.unpickle import SAVE_AGAIN
 from wideresnet.unpickle.arrays import StoredArray
-from wideresnet.unpickle.values import Opaque, StoredTensor
+from wideresnet.unpickle.values import Opaque, StoredTensor, Unordered
 
 Tensor = StoredTensor | NDArray[Any]
 Fact = str | int | float | bool | None
@@ -20,6 +20,7 @@ MAX_DEPTH: Final = 500
 MAX_FACTS: Final = 10_000
 MAX_LISTED: Final = 32                             # numbers of one list that become facts
 MAX_TEXT: Final = 200
+UNREAD: Final = "not read"                         # the end of the fact that stands for an array of other than numbers
 
 
 def flatten(root: Any) -> tuple[dict[str, Tensor], dict[str, Fact]]:
@@ -27,7 +28,7 @@ def flatten(root: Any) -> tuple[dict[str, Tensor], dict[str, Fact]]:
 
     Keys of dicts, indices of lists and tuples, and attributes of objects join with "."; the name of an object's class
     is the fact ``PATH.__class__``, that of a class or function ``PATH``. A pickled module has the tensors of its
-    state dict. Facts are cut: 10,000 in all, 32 numbers of a list, 200 characters of a text. Raises WeightsError for
+    state dict. Indices of a set stand in braces. Facts are cut: 10,000 in all, 32 numbers of a list, 200 characters of a text. Raises WeightsError for
     nesting or sharing beyond all measure, and where two tensors get one name.
     """
     tensors: dict[str, Tensor] = {}
@@ -41,7 +42,9 @@ def flatten(root: Any) -> tuple[dict[str, Tensor], dict[str, Fact]]:
             del open_containers[container]
             continue
         budget -= len(path) + 1
-        if isinstance(value, StoredTensor) or (isinstance(value, StoredArray) and value.values.size):
+        if isinstance(value, StoredArray) and not value.values.size:
+            value = f"an array, {UNREAD}"          # of texts or objects
+        if isinstance(value, StoredTensor | StoredArray):
             if path in tensors:
                 raise WeightsError(f"it holds two tensors called {path[:MAX_TEXT]!r}", hint=SAVE_AGAIN)
             tensors[path] = value if isinstance(value, StoredTensor) else value.values
@@ -62,8 +65,9 @@ def _children(value: Any, prefix: str) -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{key.decode('latin-1') if isinstance(key, bytes) else key}", child
     elif not isinstance(value, Opaque):
         for index, child in enumerate(value):
+            name = f"{{{index}}}" if isinstance(value, Unordered) else str(index)
             # What is cut is still counted, under a type that flatten does not collect.
-            yield f"{prefix}{index}", child if index < MAX_LISTED or not isinstance(child, int | float | None) else ...
+            yield f"{prefix}{name}", child if index < MAX_LISTED or not isinstance(child, int | float | None) else ...
     elif not value.parts:
         yield prefix.removesuffix("."), value.name
     else:

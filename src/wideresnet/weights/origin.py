@@ -91,6 +91,7 @@ class Origin:
     normalisation: Normalisation | None            # that the file holds
     buffers: dict[str, str]                        # the layers that hold it, by "mean" and "std"
     data_set: str                                  # that the file names, else ""
+    likely_data_set: str                           # that its settings suggest, else ""
 
 
 def find_origin(network: Network, modules: Sequence[Module], facts: Facts, read: Read) -> Origin:
@@ -124,7 +125,7 @@ def find_origin(network: Network, modules: Sequence[Module], facts: Facts, read:
     normalisation, buffers = _stated_normalisation(modules, read)
     if normalisation:
         evidence.append(f"mean and std: stated by {buffers['mean']} and {buffers['std']}")
-    return Origin(scheme, variant, frozenset(stated), tuple(evidence), normalisation, buffers, _data_set(facts))
+    return Origin(scheme, variant, frozenset(stated), tuple(evidence), normalisation, buffers, *_data_sets(facts))
 
 
 def _signature(network: Network) -> str:
@@ -215,11 +216,14 @@ def _stated_normalisation(modules: Sequence[Module], read: Read) -> tuple[Normal
     return (values_of["mean"], values_of["std"]), names
 
 
-def _data_set(facts: Facts) -> str:
-    """Return the data set that a setting in the checkpoint names."""
-    texts = [value for key, value in facts.items() if words_of(tokenise(key)[-1:]) & {"dataset", "data"}]
-    text = re.sub("[-_]", "", " ".join(value.lower() for value in texts if isinstance(value, str)))
-    return next((name for name in ("cifar100", "cifar10", "svhn") if name in text), "")
+def _data_sets(facts: Facts) -> tuple[str, str]:
+    """Return the data set that all settings called "dataset" name, and the one that they or paths of data suggest."""
+    texts = {key: re.sub("[-_ ]", "", value.lower()) for key, value in facts.items() if isinstance(value, str)}
+    stated = {text.rpartition("/")[2] for key, text in texts.items() if re.search(r"(^|[\W_])dataset$", key, re.I)}
+    about = " ".join(text for key, text in texts.items() if words_of(tokenise(key)[-1:]) & {"dataset", "data"})
+    likely = set(re.findall("cifar100?|svhn", about))
+    name = stated.pop() if len(stated) == 1 and stated < {"cifar10", "cifar100", "svhn"} else ""
+    return name, name or (likely.pop() if len(likely) == 1 else "")
 
 
 def usual_normalisation(name: str, data_set: str) -> tuple[str, Normalisation]:

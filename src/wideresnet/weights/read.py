@@ -27,7 +27,7 @@ from wideresnet.output.atomic import atomic_path
 from wideresnet.pipes import check_regular
 from wideresnet.unpickle import DAMAGED, SAVE_AGAIN
 from wideresnet.unpickle.values import StoredTensor
-from wideresnet.weights.flatten import Fact, flatten
+from wideresnet.weights.flatten import UNREAD, Fact, flatten
 from wideresnet.weights.formats import sniff
 from wideresnet.weights.pth import check_expansion, open_pth, read_tensor
 from wideresnet.weights.raw import file_named, raw_dtype, to_float32
@@ -186,7 +186,7 @@ def _open_npz(path: Path, file: BinaryIO, _data: mmap.mmap) -> WeightsReader:
     names = {name: "bfloat16" if dtype == "V2" else dtype.name for name, (_, dtype) in headers.items()}
     dtypes = {name: dtype for name, dtype in names.items() if re.match("b?float|u?int|bool", dtype)}
     shapes = {name: headers[name][0] for name in dtypes}
-    facts: dict[str, Fact] = {n: f"an array of {dtype}, not read" for n, dtype in names.items() if n not in dtypes}
+    facts: dict[str, Fact] = {n: f"an array of {dtype}, {UNREAD}" for n, dtype in names.items() if n not in dtypes}
 
     def read(name: str) -> NDArray[Any]:
         with archive.open(f"{name}.npy") as stream:

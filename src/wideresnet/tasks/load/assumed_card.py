@@ -13,12 +13,13 @@ from wideresnet.datasets.statistics import STATISTICS
 from wideresnet.records import FileFacts, Labels, ModelCard, Preprocess
 from wideresnet.tasks.load.hub import FILES, repository_of
 from wideresnet.tasks.load.hub_config import HubConfig
+from wideresnet.weights.flatten import UNREAD
 from wideresnet.weights.origin import SCHEMES, usual_normalisation
 from wideresnet.weights.recognise import Recognised
 
 ASSUMED_LABELS = "class names:"
 # The path of a class name, or of its index.
-_NAMED = re.compile(r"((.*?\.)?(class_names|(?i:classes)|class_to_idx|idx_to_class|label2id|id2label))\.(?P<key>.+)")
+_NAMED = re.compile(r"((.*?\.)?(class_names|(?i:classes)_?|class_to_idx|idx_to_class|label2id|id2label))(\.(.+))?")
 _BY_CLASSES = {("cifar", 10): "cifar10", ("cifar", 100): "cifar100", ("imagenet", 1000): "imagenet"}
 
 
@@ -37,9 +38,13 @@ def card_for(
     user.
     """
     spec, assumed = usual_preprocess(architecture).at(side), []
-    data_set = network.origin.data_set if network else ""
+    named, likely = (network.origin.data_set, network.origin.likely_data_set) if network else ("", "")
     by_classes = _BY_CLASSES.get((architecture.family, architecture.classes), "")
-    named = data_set if data_set and len(read_labels(data_set).names) == architecture.classes else ""
+    data_set = likely or by_classes
+    if likely and len(read_labels(likely).names) == architecture.classes:
+        by_classes = likely
+    else:
+        named = ""
     statistics = facts.normalise or (network and network.origin.normalisation)
     if config and config.preprocess:
         spec = config.preprocess
@@ -48,7 +53,7 @@ def card_for(
         if statistics is None:
             scheme = network.origin.scheme if network else SCHEMES[-1]
             usual = "imagenet" if architecture.family == "imagenet" else scheme.normalise
-            name, statistics = usual_normalisation(usual, data_set or by_classes)
+            name, statistics = usual_normalisation(usual, data_set)
             mean, std = (", ".join(f"{value:.4g}" for value in values) for values in statistics)
             rival = f"; files of {scheme.title} often need {scheme.alternative}" if scheme.alternative else ""
             text += f", mean {mean}, std {std} ({name}{rival}; --normalise changes them)"
@@ -70,12 +75,12 @@ def card_for(
 def stated_names(facts: Mapping[str, object], classes: int) -> tuple[str, ...] | None:
     """Return the class names among the facts of a checkpoint: a list, or a mapping from or to indices.
 
-    () without names; None where different ones are stated or none fit the number of ``classes``.
+    () without names; None where different ones are stated, none fit the number of ``classes``, or they have no order.
     """
     groups: dict[str, dict[str, object]] = {}
     for path, value in facts.items():
-        if match := _NAMED.fullmatch(path):
-            groups.setdefault(match[1], {})[match["key"]] = value
+        if (match := _NAMED.fullmatch(path)) and (match[5] or str(value).endswith(UNREAD)):
+            groups.setdefault(match[1], {})[match[5] or ""] = value
     stated = set()
     for entries in groups.values():
         for names in (entries, {str(index): name for name, index in entries.items()}):
@@ -129,6 +134,9 @@ def usual_preprocess(architecture: Architecture) -> Preprocess:
 
 def usual_labels(card: ModelCard) -> Labels:
     """Return the class names of the list that the card names, or numbers."""
-    if card.labels_name:
-        return read_labels(card.labels_name)
-    return Labels(tuple(f"class {index}" for index in range(card.classes)))
+    return read_labels(card.labels_name) if card.labels_name else Labels(numbers(card.classes))
+
+
+def numbers(classes: int) -> tuple[str, ...]:
+    """Return names for classes that have none."""
+    return tuple(f"class {index}" for index in range(classes))

@@ -23,6 +23,7 @@ from wideresnet.tasks.load.assumed_card import (
     ASSUMED_LABELS,
     card_for,
     left_out,
+    numbers,
     option_of,
     stated_names,
     usual_labels,
@@ -70,14 +71,15 @@ def read_file(path: Path, facts: FileFacts) -> FileModel:
             raise WeightsError(f"{path} has {kind}", hint="'wrn embed' and 'wrn finetune' take it as it is")
         config = read_config(path, network.architecture, classes)
         notes: list[str] = []
-        names = () if config and config.labels else stated_names(reader.facts, network.architecture.classes)
+        count = network.architecture.classes
+        names = () if config and config.labels else stated_names(reader.facts, count)
+        if names is None:
+            names, reason = numbers(count), f"contradict each other, have no order, are in an array or are not {count}"
+            notes.append(f"{ASSUMED_LABELS} numbers, not those in the file, which {reason}")
         if names:
             config = HubConfig(Labels(names), config.preprocess if config else None)
         if card is None:
             card = card_for(path, network.architecture, network=network, config=config, facts=facts)
-            if names is None:
-                reason = f"which contradict each other or are not {card.classes}"
-                notes.append(f"{ASSUMED_LABELS} not those in the file, {reason}")
         labels = config.labels if config and config.labels else usual_labels(card)
         if LABELS_KEY in reader.metadata:
             labels = parse_labels(reader.metadata[LABELS_KEY])

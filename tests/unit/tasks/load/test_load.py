@@ -28,6 +28,10 @@ from wideresnet.weights.catalogue import CATALOGUE
 from wideresnet.weights.read import save_tensors
 
 TINY = get_architecture("wrn_10_1")
+REFUSED_NAMES = (
+    "class names: numbers, not those in the file, which contradict each other, have no order, are in an array or are"
+    " not {}"
+)
 
 
 def images(n: int = 3, side: int = 32) -> NDArray[np.uint8]:
@@ -243,9 +247,43 @@ def test_class_names_in_a_checkpoint_are_used(tmp_path: Path, beside: dict[str, 
     bundle = load_bundle(ModelChoice(str(tmp_path / "c.pt")))
     assert bundle.labels.names[1] == "class 1"
     assert [text for text in bundle.card.assumed if text.startswith("class names")] == [
-        "class names: none, so numbers (for 40 classes)",
-        "class names: not those in the file, which contradict each other or are not 40",
+        REFUSED_NAMES.format(40)
     ]
+
+
+@pytest.mark.parametrize("names", [
+    set("abcdefghij"), frozenset("abcdefghij"), np.array(list("abcdefghij")), np.array(list("abcdefghij"), object),
+    {str(index + 1): name for index, name in enumerate("abcdefghij")},
+], ids=lambda names: type(names).__name__)  # fmt: skip
+@pytest.mark.parametrize("key", ["class_names", "classes_"])
+def test_names_in_a_checkpoint_that_cannot_be_used_do_not_become_those_of_cifar10(
+    tmp_path: Path, key: str, names: object
+) -> None:
+    state = {name: torch.from_numpy(np.array(value)) for name, value in tiny_tensors(TINY).items()}
+    torch.save({"state_dict": state, "args": {"dataset": "cifar10"}, "encoder": {key: names}}, tmp_path / "a.pt")
+    bundle = load_bundle(ModelChoice(str(tmp_path / "a.pt")))
+    assert (bundle.labels.names[0], bundle.card.labels_name) == ("class 0", "")
+    assert [text for text in bundle.card.assumed if "class names" in text] == [REFUSED_NAMES.format(10)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "stated", "likely"),
+    [
+        ({"dataset": "CIFAR-10"}, "cifar10", "cifar10"), ({"dataset": "torch/cifar10"}, "cifar10", "cifar10"),
+        ({"dataset": "svhn", "ood_dataset": "cifar10"}, "", ""), ({"dataset": "stl10"}, "", ""),
+        ({"data": "/home/me/pytorch-cifar10/data/food"}, "", "cifar10"), ({"dataset": "cifar10c"}, "", "cifar10"),
+        ({"dataset": "svhn", "data": "/cifar10"}, "svhn", "svhn"), ({"data": "svhn"}, "", "svhn"),
+    ],
+)  # fmt: skip
+def test_only_the_name_of_a_data_set_states_its_class_names(
+    tmp_path: Path, settings: dict[str, str], stated: str, likely: str
+) -> None:
+    state = {name: torch.from_numpy(np.array(value)) for name, value in tiny_tensors(TINY).items()}
+    torch.save({"state_dict": state, "args": settings}, tmp_path / "a.pt")
+    card = load_bundle(ModelChoice(str(tmp_path / "a.pt"))).card
+    assert card.labels_name == (stated or likely or "cifar10")
+    assumed = f"class names: those of {likely or 'cifar10'} (for 10 classes)"
+    assert [text for text in card.assumed if text.startswith("class names")] == ([] if stated else [assumed])
 
 
 def test_a_training_state_says_what_it_lacks(tmp_path: Path) -> None:
