@@ -67,8 +67,8 @@ def calibrate(
     hold_bundle(output, model, options.weights)
     bundle = open_bundle(options.choice(model, labels))
     settings = CalibrateSettings(sets, per_class, None if unknown_method == "auto" else unknown_method, refuse / 100)
-    test_and_bank = (locate(path) if path else None for path in (test, bank))
-    images = open_calibration_images(bundle, locate(data), *test_and_bank, unknown=settings.unknown)
+    test, bank = (locate(path) if path else None for path in (test, bank))
+    images = open_calibration_images(bundle, locate(data), test, bank, settings.unknown)
     report = run_with_bar(calibrate_bundle(bundle, images, settings, output), unit="images")
     if page:
         save_text(page, calibration.to_html(report))

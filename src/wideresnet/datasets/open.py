@@ -91,9 +91,9 @@ def _check_classes(path: Path, name: str, classes: int, labels: Labels) -> None:
     if classes != len(labels.names):
         raise DataError(f"{problem} {len(labels.names)}", hint)
     own = read_labels(name)
-    known = {_spelling(word) for names in (own.names, translated(own, "zh", name).names) for word in names}
+    spellings = {_spelling(word) for names in (own.names, translated(own, "zh", name).names) for word in names}
     unnamed = all(re.fullmatch(rf"\D*0*{index}", word) for index, word in enumerate(labels.names))     # "class 3"
-    if not unnamed and known.isdisjoint(map(_spelling, labels.names)):
+    if not unnamed and spellings.isdisjoint(map(_spelling, labels.names)):
         raise DataError(f"{problem} others, such as {labels.names[0]!r}", hint)
 
 
@@ -104,5 +104,5 @@ def _spelling(name: str) -> str:
 def _note_on_folders(path: Path, own: set[str]) -> Skipped:
     """Return a note on the folders of images in ``path`` beside the folders ``own`` of its data set."""
     names = list_folder(path).folders if path.is_dir() else []
-    others = [name for name in names if name not in own and any(True for _ in find_images([path / name]))]
-    return Skipped(notes=(f"left out beside the files of CIFAR in {path}: {name_list(others)}",) if others else ())
+    left_out = [name for name in names if name not in own and any(True for _ in find_images([path / name]))]
+    return Skipped(notes=(f"left out beside the files of CIFAR in {path}: {name_list(left_out)}",) if left_out else ())

@@ -157,8 +157,8 @@ class Metrics:
             "wrn_body_bytes": ("Bytes of the bodies of requests in progress.", lambda: admission.bytes),
             "wrn_draining": ("1 while the server is shutting down.", lambda: admission.draining),
         }
-        for name, (help_text, value) in gauges.items():
-            Gauge(name, help_text, registry=registry).set_function(value)
+        for name, (help_text, function) in gauges.items():
+            Gauge(name, help_text, registry=registry).set_function(function)
         ProcessCollector(registry=registry)
         self._uncertainty: UncertaintyMetrics | None = None      # until a model is calibrated
         self._cascades = CascadeMetrics()

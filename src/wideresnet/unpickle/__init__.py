@@ -39,9 +39,10 @@ def load_pickle(source: BinaryIO | mmap, *, arrays: bool = False, limit: int = M
 
     ``source`` must know its own end (a memory map, a BytesIO), so that a false length can't ask for more
     memory than the file has bytes. The result is made of dicts, lists, tuples, text, numbers, bytes,
-    ``StoredArray`` s, ``Unordered`` for sets, and the records of ``values``; strings of Python 2 are text in Latin-1. With ``arrays`` an array
-    that is not of plain numbers is damage; without, it is ``Opaque`` or empty. Raises WeightsError for a global that
-    only a malicious file would use, for an opcode that checkpoints don't use, and for damage.
+    ``StoredArray`` s, ``Unordered`` for sets, and the records of ``values``; strings of Python 2 are text in Latin-1.
+    With ``arrays`` an array that is not of plain numbers is damage; without, it is ``Opaque`` or empty. Raises
+    WeightsError for a global that only a malicious file would use, for an opcode that checkpoints don't use, and for
+    damage.
     """
     machine = _Machine(limit, strict=arrays)
     start = source.tell()

@@ -28,8 +28,8 @@ def flatten(root: Any) -> tuple[dict[str, Tensor], dict[str, Fact]]:
 
     Keys of dicts, indices of lists and tuples, and attributes of objects join with "."; the name of an object's class
     is the fact ``PATH.__class__``, that of a class or function ``PATH``. A pickled module has the tensors of its
-    state dict. Indices of a set stand in braces. Facts are cut: 10,000 in all, 32 numbers of a list, 200 characters of a text. Raises WeightsError for
-    nesting or sharing beyond all measure, and where two tensors get one name.
+    state dict. Indices of a set stand in braces. Facts are cut: 10,000 in all, 32 numbers of a list, 200 characters of
+    a text. Raises WeightsError for nesting or sharing beyond all measure, and where two tensors get one name.
     """
     tensors: dict[str, Tensor] = {}
     facts: dict[str, Fact] = {}
