@@ -195,7 +195,7 @@ def test_only_the_same_command_is_gone_on_with(
         (["train", "absent.toml", "--data", "photos"], "no recipe called 'absent', and no file absent.toml"),
         (["classify", "photos", "--engine", "tensorrt"], "tensorrt"),
         (["classify", "a" * 300 + ".jpg"], "File name too long"),
-        (["info", "-m", "a" * 300], "File name too long"),
+        (["info", "a" * 300], "File name too long"),
         (["classify"], "Missing argument"),
         (["clasify"], "clasify"),
     ],

@@ -209,7 +209,8 @@ def test_the_same_names_in_another_order_are_refused(wrn: Wrn, here: Path) -> No
     for model in ("bundle", EMBEDDED):
         done = wrn("classify", "image.png", "-m", model, "--labels", "turned.txt")
         assert (done.code, "in another order" in done.err) == (2, True)
-    write_bundle(Path("ids"), replace(tiny_bundle(), labels=Labels(names, tuple(f"n{k:08}" for k in range(10)))))
+    tiny, ids = tiny_bundle(), tuple(f"n{k:08}" for k in range(10))
+    write_bundle(Path("ids"), replace(tiny, card=replace(tiny.card, labels_name=""), labels=Labels(names, ids)))
     Path("ids.txt").write_text("".join(f"n{k:08} {names[k][:3]}\n" for k in reversed(range(10))))
     done = wrn("classify", "image.png", "-m", "ids", "--labels", "ids.txt")
     assert (done.code, "has other class ids than" in done.err) == (2, True)

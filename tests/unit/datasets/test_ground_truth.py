@@ -178,7 +178,7 @@ def test_numbers_that_lost_their_zeros_are_no_indices(tmp_path):
     images(tmp_path, "1/a.png", "002/b.png")
     with pytest.raises(DataError, match="1 fits none of the 3 classes") as error:
         labelled_folder(tmp_path, numbers)
-    assert "called by numbers, '001' and others" in error.value.hint
+    assert "called by numbers, such as '001'" in error.value.hint
 
 
 def test_rows_that_repeat_an_image_are_counted_once_and_said(tmp_path):
