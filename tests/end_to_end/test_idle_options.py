@@ -186,7 +186,7 @@ def test_what_has_an_effect_is_not_refused(wrn: Wrn, tiny: Path, photos: Path, c
     [
         ("WRN_SERVE_TOKEN", "", "WRN_SERVE_TOKEN is empty"),
         ("WRN_SERVE_TOKEN", "two words", "WRN_SERVE_TOKEN contains white space"),
-        ("WRN_SERVE_TOKEN", "ключ", "or others than ASCII"),
+        ("WRN_SERVE_TOKEN", "ключ", "or non-ASCII"),
         ("WRN_SERVE_ADMIN_TOKEN", "", "WRN_SERVE_ADMIN_TOKEN is empty"),
         ("WRN_SERVE_POLL", "1", "--poll has no effect without --models"),
         ("WRN_SERVE_PROT", "9000", "WRN_SERVE_PROT is no option of 'wrn serve'"),
