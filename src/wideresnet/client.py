@@ -47,7 +47,7 @@ class Client:
     def __init__(self, url: str = "http://127.0.0.1:8000", token: str = "", timeout: float = 60.0, retries: int = 6):
         self._url = _split_url(url)
         if not re.fullmatch("[ -~]*", token):      # no header can have it
-            raise ConfigError("the token is not printable ASCII", hint="strip() removes a line break")
+            raise ConfigError("the token contains other than printable ASCII", hint="strip() removes a line break")
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._timeout, self._retries = timeout, retries
         self._local = threading.local()
