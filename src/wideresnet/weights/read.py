@@ -55,6 +55,7 @@ class WeightsReader:
     read: Callable[[str], NDArray[Any]]
     facts: dict[str, Fact] = field(default_factory=dict)      # numbers and texts beside the tensors, see ``flatten``
     metadata: dict[str, str] = field(default_factory=dict)    # of a safetensors header
+    cut: int = 0                                   # plain values that are no facts, as there are too many
     ordered: bool = False                          # names are in the order in which the network registered them
 
     @cached_property
@@ -133,7 +134,7 @@ def sha256_of(path: Path) -> str:
 
 def _open_pickled(path: Path, file: BinaryIO, data: mmap.mmap) -> WeightsReader:
     checkpoint = open_pth(file, data)
-    tensors, facts = flatten(checkpoint.root)
+    tensors, facts, cut = flatten(checkpoint.root)
     if not tensors or "" in tensors:
         content = "one tensor" if tensors else ", ".join(map(repr, list(facts)[:5])) or "nothing"
         raise WeightsError(f"it holds {content}, no state dict", hint=SAVE_AGAIN)
@@ -148,7 +149,7 @@ def _open_pickled(path: Path, file: BinaryIO, data: mmap.mmap) -> WeightsReader:
         name: tensor.storage.dtype if isinstance(tensor, StoredTensor) else tensor.dtype.name
         for name, tensor in tensors.items()
     }
-    return WeightsReader([path], shapes, dtypes, read, facts, ordered=True)
+    return WeightsReader([path], shapes, dtypes, read, facts, ordered=True, cut=cut)
 
 
 def _open_safetensors(path: Path, file: BinaryIO, _data: mmap.mmap) -> WeightsReader:

@@ -12,6 +12,7 @@ import pytest
 
 from shared import SHARED, needs_shared
 from wideresnet.errors import WeightsError
+from wideresnet.unpickle.values import Opaque
 from wideresnet.weights.flatten import flatten
 from wideresnet.weights.read import open_weights, read_tensors, sha256_of
 
@@ -255,10 +256,23 @@ def test_nesting_and_sharing_without_end_are_refused(monkeypatch):
             flatten(value)
 
 
+def test_long_lists_leave_room_for_what_comes_after_them_and_what_is_cut_is_counted(monkeypatch):
+    files = [f"{index}.jpg" for index in range(26_000)]
+    images = [(name, index) for index, name in enumerate(files)]
+    names = dict.fromkeys(files, 1)
+    _, facts, cut = flatten({"files": files, "images": images, "sizes": names, "losses": [0.5] * 99, "class": "oak"})
+    assert (facts["class"], facts["files.24999"], facts["images.999.1"]) == ("oak", "24999.jpg", 999)
+    assert cut == 1000 + 25_000 + 1000
+    monkeypatch.setattr("wideresnet.weights.flatten.MAX_FACTS", 100)
+    assert flatten({"epoch": 3, "files": files[:101]})[2] == 2
+    with pytest.raises(WeightsError, match="over 100 values beside its tensors, so that objects cannot be looked at"):
+        flatten({"files": files[:100], "model": Opaque("torch.nn.modules.activation.SiLU", [{"_modules": {}}])})
+
+
 def test_a_value_inside_itself_is_entered_once():
     loop: dict[str, object] = {"epoch": 3}
     loop["again"] = [loop]
-    assert flatten(loop) == ({}, {"epoch": 3})
+    assert flatten(loop) == ({}, {"epoch": 3}, 0)
 
 
 def test_two_tensors_of_one_name_are_refused(tmp_path):

@@ -86,6 +86,8 @@ def read_file(path: Path, facts: FileFacts) -> FileModel:
         if "recipe.architecture" in reader.facts:  # a checkpoint of ``wrn train`` or ``wrn finetune``
             notes.append("a training state has no preprocessing and no class names: the finished model has both")
         notes += _remarks(network)
+        if reader.cut:
+            notes.append(f"{reader.cut:,} values of the checkpoint were not looked at")
         repository, commit = repository_of(path)
         source = card.weights_source or (f"hf-hub:{repository}@{commit}" if repository else path.name)
         card = replace(card, assumed=card.assumed + tuple(notes), weights_source=source, weights_sha256=reader.sha256)

@@ -286,6 +286,15 @@ def test_only_the_name_of_a_data_set_states_its_class_names(
     assert [text for text in card.assumed if text.startswith("class names")] == ([] if stated else [assumed])
 
 
+def test_values_of_a_checkpoint_that_are_not_looked_at_are_counted(tmp_path: Path) -> None:
+    state = {key: torch.from_numpy(np.array(value)) for key, value in tiny_tensors(TINY).items()}
+    files = list(map(str, range(26_000)))
+    torch.save({"files": files, "state_dict": state, "classes": list("abcdefghij")}, tmp_path / "a.pt")
+    bundle = load_bundle(ModelChoice(str(tmp_path / "a.pt")))
+    assert bundle.labels.names == tuple("abcdefghij")
+    assert bundle.card.assumed[-1] == "1,000 values of the checkpoint were not looked at"
+
+
 def test_a_training_state_says_what_it_lacks(tmp_path: Path) -> None:
     """Its class names and preprocessing are those of the data, which it does not hold."""
     tensors = tiny_tensors(get_architecture("wrn_10_1", 40))
