@@ -200,7 +200,7 @@ def export(
         return export_bundle(bundle, path, stored_name(storage))
     if storage:
         raise ConfigError("storage has no effect on weights files: they are float32", hint="leave out storage")
-    check_weights_target(path, library)
+    check_weights_target(path, library, None if isinstance(model, Classifier) else model)
     bundle = bundle_of(model)
     notes = write_file(path, bundle, library)
     return replace(bundle.card, notes=bundle.card.notes | ({"export": "; ".join(notes)} if notes else {}))

@@ -55,7 +55,7 @@ def export(
     elif storage:
         raise ConfigError("--storage has no effect on weights files: they are float32", hint="leave out --storage")
     else:
-        check_weights_target(output, format)
+        check_weights_target(output, format, model, options.weights)
         hold(output)
     bundle = open_bundle(options.choice(model, labels))
     check_normalisation(bundle, data)

@@ -30,6 +30,7 @@ from wideresnet.tasks.load.assumed_card import (
 )
 from wideresnet.tasks.load.hub import repository_of
 from wideresnet.tasks.load.hub_config import FUNCTIONS, NAME, HubConfig, config_text, read_config
+from wideresnet.tasks.load.resolve import WeightsFile, resolve_model
 from wideresnet.weights.catalogue import CATALOGUE, Weights
 from wideresnet.weights.read import WeightsReader, open_weights
 from wideresnet.weights.recognise import Recognised, recognise
@@ -161,9 +162,10 @@ def file_metadata(card: ModelCard, labels: Labels) -> dict[str, str]:
     return {CARD_KEY: _CARD.dump_json(card).decode(), LABELS_KEY: format_labels(labels)}
 
 
-def check_weights_target(path: Path, library: str) -> None:
+def check_weights_target(path: Path, library: str, *models: str | Path | None) -> None:
     """Raise ConfigError if ``path`` cannot be written or has no suffix of weights, and for an unknown library.
 
+    ConfigError too if it is the file, or may be a shard, of one of the ``models`` to read, names or paths.
     MissingExtra for .pth without torch.
 
     Only a safetensors file holds a card: the others are for torchvision and timm.
@@ -173,6 +175,11 @@ def check_weights_target(path: Path, library: str) -> None:
     suffixes = [".safetensors", *([] if library == "safetensors" else [".pth", ".pt", ".bin"])]
     if path.suffix not in suffixes:
         raise ConfigError(f"{path} does not end in {' or '.join(suffixes)}", hint=f"name it {path}.safetensors")
+    for source in [resolve_model(str(name)) for name in models if name and path.exists() and Path(name).exists()]:
+        if isinstance(source, WeightsFile):
+            is_shard = source.path.suffix == ".json" and path.parent.samefile(source.path.parent)
+            if is_shard or path.samefile(source.path):
+                raise ConfigError(f"{path} would overwrite the model that it is made from", "name another with -o")
     if path.suffix != suffixes[0]:
         check_extra(f"a {path.suffix} file", "train", "torch")
 

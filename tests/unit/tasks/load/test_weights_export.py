@@ -17,6 +17,7 @@ from wideresnet.architectures import get_architecture, with_variant, wrn
 from wideresnet.bundle import Bundle
 from wideresnet.engines import open_engine
 from wideresnet.errors import BundleError, ConfigError
+from wideresnet.functions import export
 from wideresnet.records import Labels, Preprocess
 from wideresnet.tasks.load.hub_config import config_text, read_config
 from wideresnet.tasks.load.load import ModelChoice, load_bundle
@@ -97,6 +98,28 @@ def test_the_suffix_says_what_is_written(tmp_path: Path, library: str, name: str
         check_weights_target(tmp_path / name, library)
     assert f"{name}.safetensors" in caught.value.hint
     check_weights_target(tmp_path / "a.safetensors", library)
+
+
+@pytest.mark.parametrize("source", ["file", "clone", "shards", "link"])
+def test_a_file_does_not_overwrite_the_model_that_it_is_made_from(tmp_path: Path, source: str) -> None:
+    file, model = tmp_path / "model.safetensors", tmp_path / "link.safetensors"
+    file.write_bytes(b"weights")
+    if source in ("clone", "shards"):
+        (tmp_path / "config.json").write_text("{}")
+        model = tmp_path
+    if source == "shards":
+        file.rename(tmp_path / "model-1.safetensors")
+        (tmp_path / "model.safetensors.index.json").write_text("{}")
+        file = tmp_path / "model-1.safetensors"
+    elif source == "link":
+        model.symlink_to(file)
+    elif source == "file":
+        model = file
+    with pytest.raises(ConfigError, match="would overwrite the model that it is made from"):
+        check_weights_target(file, "safetensors", None, model)
+    check_weights_target(tmp_path / "new.safetensors", "safetensors", model, "wide_resnet50_2.tv_in1k")
+    with pytest.raises(ConfigError, match="would overwrite the model"):
+        export(file, model, library="safetensors")
 
 
 # What timm reads
