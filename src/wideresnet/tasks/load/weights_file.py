@@ -70,7 +70,7 @@ def read_file(path: Path, facts: FileFacts) -> FileModel:
         if classes < 2 and not facts.headless:
             kind = "one output, the likeliest of any image" if classes else "no classifier (features only)"
             raise WeightsError(f"{path} has {kind}", hint="'wrn embed' and 'wrn finetune' take it as it is")
-        config = read_config(path, network.architecture, classes)
+        config = read_config(path, network.architecture, classes) if card is None else None
         notes: list[str] = []
         count = network.architecture.classes
         names = () if config and config.labels else stated_names(reader.facts, count)
@@ -200,8 +200,10 @@ def write_file(path: Path, bundle: Bundle, library: str) -> list[str]:
     if library != "safetensors" and (card.variant or card.architecture not in FUNCTIONS):
         network = f"{card.architecture} (variant: {describe_variant(card.variant)})"
         raise ConfigError(f"{library} has no {network}", hint="write it with --format safetensors")
-    text = config_text(FUNCTIONS[card.architecture], bundle) if library == "timm" else ""
-    if text and config.exists() and config.read_text("utf-8") != text:
+    # Beside a file without a card, such as .pth, any config.json is taken for that of the weights.
+    has_config = library == "timm" or path.suffix != ".safetensors"
+    text = config_text(FUNCTIONS[card.architecture], bundle) if has_config else ""
+    if text and config.exists() and not (config.is_file() and config.read_bytes() == text.encode()):
         raise ConfigError(f"{config} describes another model", hint="name a file in a new folder with -o")
     if library == "timm" and card.preprocess.interpolation.startswith("opencv-"):
         notes.append("timm has no resize of OpenCV: its config.json says bilinear, which gives other pixels")
@@ -216,6 +218,6 @@ def write_file(path: Path, bundle: Bundle, library: str) -> list[str]:
 
         data = state_dict_bytes(tensors)
     save_bytes(path, data)
-    if text and alone:
+    if library == "timm" and alone:
         save_text(config, text)
-    return [*notes, f"no {NAME} written: {path.parent} has other files"] if text and not alone else notes
+    return [*notes, f"no {NAME} written: {path.parent} has other files"] if library == "timm" and not alone else notes

@@ -44,6 +44,11 @@ def test_every_variant_comes_back_without_assumptions(tmp_path: Path, variant: d
     assert (second.labels, second.card.variant, second.card.assumed) == (bundle.labels, variant, ())
 
 
+def test_the_card_inside_a_file_goes_before_a_config_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"num_classes": 3, "label_names": ["a", "b", "c"]}')
+    assert load_again(tmp_path / "a.safetensors", tiny_bundle()).labels == tiny_bundle().labels
+
+
 def load_again(path: Path, bundle: Bundle) -> Bundle:
     assert write_file(path, bundle, "safetensors") == []
     return load_bundle(ModelChoice(str(path)))
@@ -170,10 +175,19 @@ def test_the_config_goes_into_a_folder_of_its_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("tensors")
-def test_another_models_config_stays(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(ConfigError, match="describes another model"):
-        write_file(tmp_path / "model.pth", resnet18(), "timm")
+@pytest.mark.parametrize("library", ["timm", "torchvision"])
+@pytest.mark.parametrize("text", ["{}", '{"num_classes": 10}'.encode("utf-16"), None], ids=["{}", "UTF-16", "folder"])
+def test_another_models_config_stays_and_describes_no_new_file(tmp_path: Path, library: str, text: Any) -> None:
+    config = tmp_path / "config.json"
+    config.mkdir() if text is None else config.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ConfigError, match="describes another model") as caught:
+        write_file(tmp_path / "model.pth", resnet18(), library)
+    assert caught.value.hint == "name a file in a new folder with -o"
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
+@pytest.mark.usefixtures("tensors")
+def test_a_config_of_the_same_model_may_lie_beside_a_new_file(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(config_text("resnet18", resnet18()))
     assert write_file(tmp_path / "model.pth", resnet18(), "torchvision") == []
     assert torch.load(tmp_path / "model.pth", weights_only=True)["fc.bias"].dtype == torch.float32
