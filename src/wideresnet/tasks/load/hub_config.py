@@ -31,14 +31,24 @@ class HubConfig:
     preprocess: Preprocess | None
 
 
-class _Pretrained(BaseModel):
+class _Stated(BaseModel):
+    """A part of the document, in which null is as good as absent."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, document: Any) -> Any:
+        is_object = isinstance(document, dict)
+        return {key: value for key, value in document.items() if value is not None} if is_object else document
+
+
+class _Pretrained(_Stated):
     """The fields of timm's ``pretrained_cfg`` that decide the transform."""
 
     input_size: tuple[Literal[3], int, int]     # channels, height, width
     mean: RGB
     std: RGB
     interpolation: Literal["bilinear", "bicubic"] = "bicubic"    # timm's default
-    crop_pct: Annotated[float, Field(gt=0)] = 0.875
+    crop_pct: Annotated[float, Field(ge=0.01)] = 0.875
     crop_mode: Literal["center", "squash"] = "center"
 
     @field_validator("input_size")
@@ -49,14 +59,16 @@ class _Pretrained(BaseModel):
         return size
 
 
-class _Config(BaseModel):
+class _Config(_Stated):
     """The fields of the document that are read; others are left alone."""
 
     architecture: str = ""
     num_classes: int | None = None
     global_pool: Literal["avg", ""] | None = None
     model_args: dict[str, Any] = Field({}, max_length=0)     # they change the network
-    label_names: list[str] | dict[str, str] | None = Field(None, validation_alias=AliasChoices("label_names", "labels"))
+    hidden_act: Literal["relu"] = "relu"           # of Transformers' ResNet, as the next one
+    downsample_in_bottleneck: Literal[False] = False         # the stride of a bottleneck is in its first convolution
+    label_names: list[str] | dict[str, str | int] | None = Field(None, validation_alias=AliasChoices("label_names", "labels"))
     id2label: dict[int, str] | None = None
     pretrained_cfg: _Pretrained | None = None
 
@@ -64,7 +76,7 @@ class _Config(BaseModel):
     @classmethod
     def _from_old(cls, document: Any) -> Any:
         """Accept timm's old documents, which are a ``pretrained_cfg`` themselves."""
-        old = isinstance(document, dict) and "input_size" in document and "pretrained_cfg" not in document
+        old = isinstance(document, dict) and "input_size" in document and document.get("pretrained_cfg") is None
         return {**document, "pretrained_cfg": document} if old else document
 
 

@@ -218,6 +218,7 @@ def test_a_clone_has_the_name_of_its_folder(tmp_path: Path) -> None:
         ({"pretrained_cfg": TIMM | {"input_size": [3, 40, 41]}}, r"input_size: .*the networks here take squares"),
         ({"pretrained_cfg": TIMM | {"input_size": [1, 40, 40]}}, r"input_size\.0: Input should be 3"),
         ({"pretrained_cfg": TIMM | {"mean": [123.7, 116.3, 103.5]}}, "a mean is from 0 to 1 .* got .123.7, 116.3"),
+        ({"pretrained_cfg": TIMM | {"crop_pct": 1e-320}}, r"crop_pct: Input should be greater than or equal to 0\.01"),
         ({"label_names": {str(2 * number): NAMES[number] for number in range(10)}}, "other indices than 0 to 9"),
     ],
 )
@@ -234,6 +235,15 @@ def test_class_names_with_indices_are_in_the_order_of_the_outputs(tmp_path: Path
     folder = clone(tmp_path / "clone", json.dumps(document, sort_keys=True).encode())
     (Path(folder) / "model.safetensors").write_bytes(save(tiny_tensors(get_architecture("wrn_10_1", 12))))  # type: ignore[arg-type]
     assert load_bundle(ModelChoice(folder)).labels.names == tuple(names)
+
+
+def test_null_states_nothing(tmp_path: Path) -> None:
+    """Transformers writes it for what its wrapper of timm leaves out."""
+    nulls = dict.fromkeys(("architecture", "model_args", "global_pool", "id2label", "hidden_act"))
+    changed = config(**nulls, pretrained_cfg=TIMM | {"crop_pct": None, "crop_mode": None})
+    bundle = load_bundle(ModelChoice(clone(tmp_path / "clone", changed)))
+    assert (bundle.card.preprocess.resize, bundle.card.preprocess.mode) == (int(40 / 0.875), "shortest")
+    assert bundle.labels.names == tuple(NAMES)
 
 
 def test_an_old_document_of_timm_is_read(tmp_path: Path) -> None:
