@@ -100,10 +100,10 @@ def _name_of(path: Path, config: HubConfig | None) -> str:
 
 
 def _function(architecture: Architecture, stated: Collection[str]) -> Iterator[str]:
-    """Yield one line with the fields of a CIFAR network's function that nothing states."""
-    names = ["activation", "bn_eps", "shortcut"]
+    """Yield one line with the fields of a network's function that nothing states."""
+    names = ["activation", "bn_eps", *(["shortcut"] if architecture.family == "cifar" else [])]
     names += [name for name in ("final_bn_eps", "stride_on", "padding", "pool") if name in architecture.variant()]
-    fields = [name for name in names if name not in stated and architecture.family == "cifar"]
+    fields = [name for name in names if name not in stated]
     if fields:
         values = ", ".join(f"{name} {getattr(architecture, name)}" for name in fields)
         options = ", ".join(option_of(name) for name in fields if name != "final_bn_eps")

@@ -93,7 +93,11 @@ def read_config(path: Path, architecture: Architecture, classes: int) -> HubConf
     if config.architecture in {*FUNCTIONS.values(), *ARCHITECTURES} - {function, architecture.name}:
         problem = f"{file} states {config.architecture}, the weights beside it are {function}"
         raise WeightsError(problem, hint="move it away, or give the weights that it belongs to")
-    names = _in_order(config.label_names or config.id2label or (), file)
+    names, others = (_in_order(stated or (), file) for stated in (config.label_names, config.id2label))
+    if names and others and names != others:
+        hint = "correct it, or move it away and give --labels"
+        raise WeightsError(f"{file} names the classes differently in label_names and id2label", hint)
+    names = names or others
     for stated in (len(names) or None, config.num_classes):
         if stated not in (None, classes):
             problem = f"{file} names {stated} classes, the weights beside it have {classes}"
@@ -101,17 +105,22 @@ def read_config(path: Path, architecture: Architecture, classes: int) -> HubConf
     return HubConfig(Labels(tuple(names)) if names else None, _preprocess(config.pretrained_cfg))
 
 
-def _in_order(names: Collection[str] | Mapping[Any, str], file: Path) -> Collection[str]:
-    """Return class names in the order of the outputs: a mapping from indices may be in any, as of {"0", "10", "2"}."""
+def _in_order(names: Collection[str] | Mapping[Any, str | int], file: Path) -> list[str]:
+    """Return class names in the order of the outputs.
+
+    A mapping from or to indices may be in any, as of {"0", "10", "2"}.
+    """
     if not isinstance(names, Mapping):
-        return names
+        return list(names)
     indices = [int(key) for key in names if str(key).isdecimal()]
+    if not indices and all(str(value).isdecimal() for value in names.values()):
+        indices, names = [int(value) for value in names.values()], {key: key for key in names}
     if not indices:
-        return list(names.values())                # by ids, in their order
+        return list(map(str, names.values()))      # by ids, in their order
     if sorted(indices) != list(range(len(names))):
         problem = f"{file} names classes by other indices than 0 to {len(names) - 1}, each once"
         raise WeightsError(problem, hint="correct it, or move it away and give --labels")
-    return [name for _, name in sorted(zip(indices, names.values(), strict=True))]
+    return [str(name) for _, name in sorted(zip(indices, names.values(), strict=True))]
 
 
 def check_config(file: Path, source: str) -> None:

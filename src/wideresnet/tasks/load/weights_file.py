@@ -73,7 +73,11 @@ def read_file(path: Path, facts: FileFacts) -> FileModel:
         config = read_config(path, network.architecture, classes) if card is None else None
         notes: list[str] = []
         count = network.architecture.classes
-        names = () if config and config.labels else stated_names(reader.facts, count)
+        names = stated_names(reader.facts, count)
+        if config and config.labels:
+            if names is None or names not in ((), config.labels.names):
+                notes.append(f"{ASSUMED_LABELS} those of config.json, not those in the file")
+            names = ()
         if names is None:
             names, reason = numbers(count), f"contradict each other, have no order, are in an array or are not {count}"
             notes.append(f"{ASSUMED_LABELS} numbers, not those in the file, which {reason}")

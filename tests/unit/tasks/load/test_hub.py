@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from huggingface_hub import constants
 from safetensors.numpy import save
 
@@ -219,6 +221,8 @@ def test_a_clone_has_the_name_of_its_folder(tmp_path: Path) -> None:
         ({"pretrained_cfg": TIMM | {"input_size": [1, 40, 40]}}, r"input_size\.0: Input should be 3"),
         ({"pretrained_cfg": TIMM | {"mean": [123.7, 116.3, 103.5]}}, "a mean is from 0 to 1 .* got .123.7, 116.3"),
         ({"pretrained_cfg": TIMM | {"crop_pct": 1e-320}}, r"crop_pct: Input should be greater than or equal to 0\.01"),
+        ({"id2label": {str(number): f"other {number}" for number in range(10)}}, "differently in label_names and id2l"),
+        ({"hidden_act": "gelu"}, "hidden_act: Input should be 'relu'"),
         ({"label_names": {str(2 * number): NAMES[number] for number in range(10)}}, "other indices than 0 to 9"),
     ],
 )
@@ -235,6 +239,24 @@ def test_class_names_with_indices_are_in_the_order_of_the_outputs(tmp_path: Path
     folder = clone(tmp_path / "clone", json.dumps(document, sort_keys=True).encode())
     (Path(folder) / "model.safetensors").write_bytes(save(tiny_tensors(get_architecture("wrn_10_1", 12))))  # type: ignore[arg-type]
     assert load_bundle(ModelChoice(folder)).labels.names == tuple(names)
+
+
+def test_a_mapping_to_indices_is_read_by_them(tmp_path: Path) -> None:
+    for index, kind in enumerate((int, str)):
+        names = {f"class {number}": kind(number) for number in reversed(range(10))}
+        bundle = load_bundle(ModelChoice(clone(tmp_path / str(index), config(label_names=names))))
+        assert bundle.labels.names == tuple(f"class {number}" for number in range(10))
+
+
+def test_of_two_lists_of_class_names_the_one_that_is_used_is_said(tmp_path: Path) -> None:
+    folder = Path(clone(tmp_path / "clone", config()))
+    (folder / "model.safetensors").unlink()
+    state = {name: torch.from_numpy(np.array(array)) for name, array in tiny_tensors(TINY["wrn_10_1"]).items()}
+    for names, said in ((NAMES, False), (NAMES[::-1], True), (set(NAMES), True)):
+        torch.save({"state_dict": state, "class_names": names}, folder / "pytorch_model.bin")
+        bundle = load_bundle(ModelChoice(str(folder)))
+        assert bundle.labels.names == tuple(NAMES)
+        assert ("class names: those of config.json, not those in the file" in bundle.card.assumed) is said
 
 
 def test_null_states_nothing(tmp_path: Path) -> None:

@@ -295,6 +295,17 @@ def test_values_of_a_checkpoint_that_are_not_looked_at_are_counted(tmp_path: Pat
     assert bundle.card.assumed[-1] == "1,000 values of the checkpoint were not looked at"
 
 
+def test_the_function_of_an_imagenet_network_is_assumed_where_names_do_not_show_its_library(tmp_path: Path) -> None:
+    tensors = tiny_tensors(get_architecture("wrn_imagenet_18_1", 3))
+    theirs = {name.replace("downsample", "skip").replace("layer", "stage"): array for name, array in tensors.items()}
+    for names, count in ((tensors, 0), (theirs, 1)):
+        save_tensors(tmp_path / "a.safetensors", names, {})
+        card = load_bundle(ModelChoice(str(tmp_path / "a.safetensors"))).card
+        function = [text for text in card.assumed if text.startswith("function: ")]
+        text = "function: activation relu, bn_eps 1e-05 (no shape shows it; --activation, --bn-eps change it)"
+        assert function == [text] * count
+
+
 def test_a_training_state_says_what_it_lacks(tmp_path: Path) -> None:
     """Its class names and preprocessing are those of the data, which it does not hold."""
     tensors = tiny_tensors(get_architecture("wrn_10_1", 40))
