@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -11,9 +11,9 @@ from pydantic_core import from_json
 
 from wideresnet.bundle.bundle import MEMBERS, Bundle
 from wideresnet.datasets.labels import format_labels, parse_labels
-from wideresnet.errors import BundleError, ConfigError, DataError, WrnError, errors_as, os_errors_as
+from wideresnet.errors import BundleError, ConfigError, DataError, WrnError, did_you_mean, errors_as, os_errors_as
 from wideresnet.output.atomic import atomic_folder, check_folder, restore_folder
-from wideresnet.records import Cascade, ModelCard
+from wideresnet.records import Cascade, ModelCard, Preprocess
 
 GRAPH, CARD, LABELS = "model.onnx", "card.json", "labels.txt"
 _CARD = TypeAdapter(ModelCard)
@@ -107,7 +107,11 @@ def parse_card(data: bytes | str, name: str, kind: type[WrnError] = BundleError)
     try:
         card = _CARD.validate_json(data)
         with errors_as(ValueError, ConfigError, "it has a number that is NaN or infinite"):
-            from_json(data, allow_inf_nan=False)
+            document = from_json(data, allow_inf_nan=False)
+        for kind_of_part, part in ((ModelCard, document), (Preprocess, document["preprocess"])):
+            names = [field.name for field in fields(kind_of_part)]
+            if unknown := [key for key in part if key not in names]:
+                raise ConfigError(f"it has no field {unknown[0]!r}", did_you_mean(unknown[0], names))
         figures = [(0, row.top1, row.top5, 1) for row in card.published]
         figures += [(0, row.correct1, row.correct5, row.n or -1) for row in card.measured]
         if any(list(row) != sorted(row) for row in figures):

@@ -72,6 +72,20 @@ def test_the_card_holds_the_hash_of_every_other_file(bundle, tmp_path):
     assert json.loads((folder / "card.json").read_text())["schema"] == 1
 
 
+@pytest.mark.parametrize(("part", "old", "new"), [
+    ("preprocess", "interpolation", "interpolaton"), ("", "labels_name", "label_name"),
+])  # fmt: skip
+def test_a_field_that_no_card_has_is_refused_with_the_closest_one(bundle, tmp_path, part, old, new):
+    write_bundle(tmp_path / "b", bundle)
+    card = json.loads((tmp_path / "b" / "card.json").read_text())
+    fields = card[part] if part else card
+    fields[new] = fields.pop(old)
+    (tmp_path / "b" / "card.json").write_text(json.dumps(card))
+    with pytest.raises(BundleError, match=f"it has no field '{new}'") as caught:
+        read_bundle(tmp_path / "b")
+    assert caught.value.hint == f"did you mean '{old}'?"
+
+
 def test_an_older_bundle_is_replaced_whole(bundle, tmp_path):
     write_bundle(tmp_path / "b", bundle)
     write_bundle(tmp_path / "b", replace(bundle, card=replace(bundle.card, name="newer")))
