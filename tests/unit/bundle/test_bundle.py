@@ -17,12 +17,12 @@ import pytest
 from fakes import TINY, VARIANTS, calibrated_bundle, tiny_bundle, tiny_images, tiny_tensors
 from wideresnet.bundle import Bundle, network_of
 from wideresnet.bundle import bundle as made
-from wideresnet.bundle.derive import as_float32, at_resolution
+from wideresnet.bundle.derive import as_float32, at_resolution, read_weights, rebuild, with_normalisation
 from wideresnet.bundle.files import is_bundle, read_bundle, write_bundle
 from wideresnet.engines import open_engine
 from wideresnet.errors import BundleError, ConfigError
 from wideresnet.output import atomic
-from wideresnet.records import Labels, Measured, Published
+from wideresnet.records import EngineInfo, GateReport, Labels, Measured, Published
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +45,31 @@ def test_the_card_says_what_was_made(bundle):
 def test_labels_must_be_as_many_as_classes(bundle):
     with pytest.raises(ConfigError, match="2 labels for 10 classes"):
         made.make_bundle(TINY["wrn_10_1"], tiny_tensors(TINY["wrn_10_1"]), bundle.card, Labels(("cat", "dog")))
+
+
+def test_a_gate_and_measured_figures_do_not_pass_to_other_pixels_or_another_precision(bundle):
+    gate = GateReport(
+        "val", 1000, 0, 0.9, 0.9, 0.99, 0.99, 0.0, (-0.001, 0.001), 1.0, 1.0, 0.0, 0.002, True,
+        EngineInfo("openvino", "1", "CPU", "f32", 1),
+    )  # fmt: skip
+    measured = (Measured("cifar10 test", 10_000, 9_400, 9_990, "openvino", "f32"),)
+    notes = {"gate": "passed", "search": "best of 3", "gate images": "few", "seed": "3"}
+    card = replace(bundle.card, gate=gate, measured=measured, notes=notes)
+    gated = replace(bundle, card=card)
+    other = with_normalisation(gated, ((0.1, 0.1, 0.1), (0.9, 0.9, 0.9)))
+    for changed in (other, rebuild(gated, read_weights(gated), "fp16")):
+        assert (changed.card.gate, changed.card.measured, changed.card.notes["seed"]) == (None, (), "3")
+        assert not {"gate", "search", "gate images"} & changed.card.notes.keys()
+    same = as_float32(gated).card
+    assert (same.gate, same.measured, same.notes) == (gate, measured, notes)
+
+
+def test_the_ranges_of_an_int8_model_hold_for_its_own_normalisation(bundle):
+    quantised = replace(bundle, card=replace(bundle.card, precision="int8"))
+    spec = bundle.card.preprocess
+    assert with_normalisation(quantised, (spec.mean, spec.std)) is quantised
+    with pytest.raises(ConfigError, match="its ranges were calibrated for pixels as it normalises them"):
+        with_normalisation(quantised, ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)))
 
 
 # Writing and reading

@@ -18,7 +18,7 @@ import onnx
 from numpy.typing import NDArray
 
 from wideresnet.bundle import Bundle, write_bundle
-from wideresnet.bundle.derive import DROPPED, read_weights, rebuild, uncalibrated
+from wideresnet.bundle.derive import DROPPED, GATE_NOTES, read_weights, rebuild, uncalibrated
 from wideresnet.datasets.labelled import fingerprint
 from wideresnet.datasets.sample import balanced_sample
 from wideresnet.engines import Engine, open_engine
@@ -283,7 +283,7 @@ def _open_gate(settings: CompileSettings, reference: Bundle, held_out: Sequence[
 def _card(model: CompiledModel, settings: CompileSettings) -> ModelCard:
     """Return the model's card with the report of the gate, or a note that there was none."""
     gate, card = model.trial.gate, model.bundle.card
-    notes = {key: value for key, value in card.notes.items() if key not in ("gate", "search")}
+    notes = {key: value for key, value in card.notes.items() if key not in GATE_NOTES}
     if settings.gate is None:
         notes["gate"] = "none was requested"
     elif gate is None:
