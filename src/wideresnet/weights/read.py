@@ -60,9 +60,8 @@ class WeightsReader:
 
     @cached_property
     def sha256(self) -> str:
-        """SHA-256 of the file, lower-case hex; of shards that of their hashes in hex, joined, in the order of names."""
-        hashes = [sha256_of(file) for file in self.files]
-        return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+        """SHA-256 of the file, of shards in the order of their names; see ``sha256_of``."""
+        return sha256_of(*self.files)
 
 
 @contextmanager
@@ -123,10 +122,13 @@ def save_tensors(path: Path, tensors: Mapping[str, NDArray[Any]], metadata: Mapp
         part.chmod(0o644)                          # the library makes it readable for its owner only
 
 
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file, lower-case hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def sha256_of(*paths: Path) -> str:
+    """Return the SHA-256 of a file, lower-case hex; of several that of their hashes in hex, joined."""
+    hashes = []
+    for path in paths:
+        with path.open("rb") as file:
+            hashes.append(hashlib.file_digest(file, "sha256").hexdigest())
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 # Each opens one kind of file; ``read`` of its reader gives numbers as they are stored, bfloat16 as unsigned integers.
@@ -163,7 +165,7 @@ def _open_safetensors(path: Path, file: BinaryIO, _data: mmap.mmap) -> WeightsRe
         raise ValueError(f"as a safetensors file it has an {error}") from error
     length = int.from_bytes(file.read(8), "little")
     header = json.loads(file.read(length))
-    metadata = header.pop("__metadata__", {})
+    metadata = header.pop("__metadata__", None) or {}
     shapes = {name: tuple(entry["shape"]) for name, entry in header.items()}
     dtypes = {name: SAFETENSORS_DTYPES.get(entry["dtype"], entry["dtype"]) for name, entry in header.items()}
 

@@ -15,16 +15,21 @@ from wideresnet.graph.check import checked_skeleton
 from wideresnet.images.noise import noise
 from wideresnet.logits import deviation
 from wideresnet.tasks.load.run_onnx import run_onnx
+from wideresnet.weights.read import sha256_of
 
 MAX_SIDE = 1024                                    # pixels of an imported graph
 MAX_DEVIATION = 1e-3                               # root mean square difference over the logits' deviation
 
 
-def read_onnx(path: Path) -> onnx.ModelProto:
-    """Read a float graph, with weights in external files. Raises WeightsError, BundleError."""
+def read_onnx(path: Path) -> tuple[onnx.ModelProto, str]:
+    """Read a float graph, with weights in external files, and their SHA-256. Raises WeightsError, BundleError."""
     # Protobuf's and onnx's own, OSError, IndexError.
     with errors_as(Exception, WeightsError, f"cannot read {path} as ONNX", hint="export it again"):
-        model = onnx.load(path)
+        model = onnx.load(path, load_external_data=False)
+        entries = [entry for constant in model.graph.initializer for entry in constant.external_data]
+        names = sorted({entry.value for entry in entries if entry.key == "location"})
+        onnx.load_external_data_for_model(model, str(path.parent))
+        sha256 = sha256_of(path, *(path.parent / name for name in names))
         images = model.graph.input[0].type.tensor_type
     if model.producer_name == "wideresnet":
         raise BundleError(f"{path} is the graph of a bundle without its card", hint="give the folder it was in")
@@ -34,10 +39,12 @@ def read_onnx(path: Path) -> onnx.ModelProto:
     if quantised := [node.op_type for node in model.graph.node if re.match("Quant|QLinear|DynamicQ", node.op_type)]:
         problem = f"{path} is quantised: it has {quantised[0]}"
         raise BundleError(problem, hint="give the float graph, and quantise it with 'wrn compile'")
+    if sizes[0] > 1:
+        raise BundleError(f"{path} takes {sizes[0]} images at once", hint="export it for one image, or for any number")
     if max(sizes) > MAX_SIDE:
         raise BundleError(f"{path} takes images of more than {MAX_SIDE:,} pixels a side", hint="export a smaller input")
     checked_skeleton(model)
-    return model
+    return model, sha256
 
 
 def input_side(model: onnx.ModelProto) -> int:

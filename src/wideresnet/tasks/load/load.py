@@ -37,7 +37,7 @@ from wideresnet.tasks.load.assumed_card import ASSUMED_LABELS, card_for, usual_l
 from wideresnet.tasks.load.resolve import DEFAULT_MODEL, BundleFolder, WeightsFile, local_source, unpublished
 from wideresnet.tasks.load.weights_file import read_file, read_published, refuse_facts
 from wideresnet.weights.catalogue import Weights
-from wideresnet.weights.read import open_weights, sha256_of
+from wideresnet.weights.read import open_weights
 
 if TYPE_CHECKING:
     from wideresnet.weights.download import Progress
@@ -226,13 +226,13 @@ def _from_onnx(path: Path, choice: ModelChoice) -> Bundle:
     from wideresnet.graph.foreign import read_foreign
     from wideresnet.tasks.load.imported_onnx import check_same, input_side, read_onnx
 
-    model = read_onnx(path)
+    model, sha256 = read_onnx(path)
     expected = get_architecture(choice.facts.architecture) if choice.facts.architecture else None
     with errors_as(BundleError, BundleError, str(path)):
         architecture, tensors = read_foreign(model, expected)
     card = card_for(path, architecture, side=input_side(model), facts=choice.facts)
     labels = usual_labels(card)
-    card = replace(card, weights_source=path.name, weights_sha256=sha256_of(path))
+    card = replace(card, weights_source=path.name, weights_sha256=sha256)
     bundle = make_bundle(architecture, tensors, card, labels)
     check_same(path, bundle)
     return bundle

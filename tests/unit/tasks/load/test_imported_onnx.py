@@ -92,6 +92,32 @@ def test_what_is_no_such_graph_is_refused_in_words(graph: onnx.ModelProto, tmp_p
         load_bundle(saved(binary, tmp_path / "binary.onnx"))
 
 
+def test_external_weights_count_in_the_hash(
+    graph: onnx.ModelProto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashes = set()
+    for folder, factor in (("a", 1), ("b", 2), ("c", 1)):
+        (tmp_path / folder).mkdir()
+        monkeypatch.chdir(tmp_path / folder)
+        model = copied(graph)
+        bias = next(constant for constant in model.graph.initializer if list(constant.dims) == [10])
+        bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) * factor, bias.name))
+        onnx.save(model, "m.onnx", save_as_external_data=True, location="m.data", size_threshold=0)
+        hashes.add(load_bundle(ModelChoice("m.onnx")).card.weights_sha256)
+    assert len(hashes) == 2
+    (tmp_path / "c" / "m.data").unlink()
+    with pytest.raises(WeightsError, match=r"cannot read m\.onnx as ONNX"):
+        load_bundle(ModelChoice("m.onnx"))
+
+
+def test_a_fixed_number_of_images_is_refused_in_words(graph: onnx.ModelProto, tmp_path: Path) -> None:
+    model = copied(graph)
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 8
+    with pytest.raises(BundleError, match=r"eight\.onnx takes 8 images at once") as caught:
+        load_bundle(saved(model, tmp_path / "eight.onnx"))
+    assert "for one image" in caught.value.hint
+
+
 def test_quantised_graphs_and_other_axes_are_named(graph: onnx.ModelProto, tmp_path: Path) -> None:
     quantised, last = copied(graph), copied(graph)
     quantised.graph.node.append(helper.make_node("QLinearConv", ["x"], ["y"]))
