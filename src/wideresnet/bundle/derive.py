@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from wideresnet.bundle.bundle import Bundle, network_of, tool_versions
+from wideresnet.errors import ConfigError
 from wideresnet.graph import read_graph, write_graph
 from wideresnet.graph.calibrated import with_temperature, without_known_score
 from wideresnet.graph.write import normalisation_constants
-from wideresnet.errors import ConfigError
 from wideresnet.records import Normalisation, Preprocess
 
 Tensors = Mapping[str, NDArray[np.generic]]

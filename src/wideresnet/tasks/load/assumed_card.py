@@ -134,9 +134,6 @@ def usual_preprocess(architecture: Architecture) -> Preprocess:
 
 def usual_labels(card: ModelCard) -> Labels:
     """Return the class names of the list that the card names, or numbers."""
-    return read_labels(card.labels_name) if card.labels_name else Labels(numbers(card.classes))
-
-
-def numbers(classes: int) -> tuple[str, ...]:
-    """Return names for classes that have none."""
-    return tuple(f"class {index}" for index in range(classes))
+    if card.labels_name:
+        return read_labels(card.labels_name)
+    return Labels(tuple(f"class {index}" for index in range(card.classes)))

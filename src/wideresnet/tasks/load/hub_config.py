@@ -68,7 +68,7 @@ class _Config(_Stated):
     model_args: dict[str, Any] = Field({}, max_length=0)     # they change the network
     hidden_act: Literal["relu"] = "relu"           # of Transformers' ResNet, as the next one
     downsample_in_bottleneck: Literal[False] = False         # the stride of a bottleneck is in its first convolution
-    label_names: list[str] | dict[str, str | int] | None = Field(None, validation_alias=AliasChoices("label_names", "labels"))
+    label_names: list[str] | dict[str, str | int] = Field([], validation_alias=AliasChoices("label_names", "labels"))
     id2label: dict[int, str] | None = None
     pretrained_cfg: _Pretrained | None = None
 
@@ -93,11 +93,11 @@ def read_config(path: Path, architecture: Architecture, classes: int) -> HubConf
     if config.architecture in {*FUNCTIONS.values(), *ARCHITECTURES} - {function, architecture.name}:
         problem = f"{file} states {config.architecture}, the weights beside it are {function}"
         raise WeightsError(problem, hint="move it away, or give the weights that it belongs to")
-    names, others = (_in_order(stated or (), file) for stated in (config.label_names, config.id2label))
-    if names and others and names != others:
+    names, by_index = (_in_order(stated or (), file) for stated in (config.label_names, config.id2label))
+    if names and by_index and names != by_index:
         hint = "correct it, or move it away and give --labels"
         raise WeightsError(f"{file} names the classes differently in label_names and id2label", hint)
-    names = names or others
+    names = names or by_index
     for stated in (len(names) or None, config.num_classes):
         if stated not in (None, classes):
             problem = f"{file} names {stated} classes, the weights beside it have {classes}"

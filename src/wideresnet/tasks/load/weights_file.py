@@ -19,15 +19,7 @@ from wideresnet.datasets.labels import format_labels, parse_labels, read_labels
 from wideresnet.errors import ConfigError, WeightsError, check_choice, check_extra, errors_as
 from wideresnet.output.atomic import check_file, save_bytes, save_text
 from wideresnet.records import FileFacts, Labels, ModelCard
-from wideresnet.tasks.load.assumed_card import (
-    ASSUMED_LABELS,
-    card_for,
-    left_out,
-    numbers,
-    option_of,
-    stated_names,
-    usual_labels,
-)
+from wideresnet.tasks.load.assumed_card import ASSUMED_LABELS, card_for, left_out, option_of, stated_names, usual_labels
 from wideresnet.tasks.load.hub import repository_of
 from wideresnet.tasks.load.hub_config import FUNCTIONS, NAME, HubConfig, config_text, read_config
 from wideresnet.tasks.load.resolve import WeightsFile, resolve_model
@@ -79,7 +71,8 @@ def read_file(path: Path, facts: FileFacts) -> FileModel:
                 notes.append(f"{ASSUMED_LABELS} those of config.json, not those in the file")
             names = ()
         if names is None:
-            names, reason = numbers(count), f"contradict each other, have no order, are in an array or are not {count}"
+            names = tuple(f"class {index}" for index in range(count))
+            reason = f"contradict each other, have no order, are in an array or are not {count}"
             notes.append(f"{ASSUMED_LABELS} numbers, not those in the file, which {reason}")
         if names:
             config = HubConfig(Labels(names), config.preprocess if config else None)
