@@ -92,6 +92,12 @@ def test_a_safetensors_header_that_lies_is_refused(tmp_path, header):
         read_tensors(write(tmp_path / "w.safetensors", header, bytes(16)))
 
 
+def test_null_metadata_of_a_safetensors_header_are_none(tmp_path):
+    path = write(tmp_path / "w.safetensors", {"__metadata__": None, "a": entry("F32", [4], 0, 16)}, bytes(16))
+    with open_weights(path) as reader:
+        assert (list(reader.shapes), reader.metadata) == (["a"], {})
+
+
 def test_a_dtype_that_is_not_read_is_named(tmp_path):
     with pytest.raises(WeightsError, match="F8_E4M3"):
         read_tensors(write(tmp_path / "w.safetensors", {"a": entry("F8_E4M3", [4], 0, 4)}, bytes(4)))
