@@ -74,7 +74,7 @@ class _OneValueAKey(yaml.SafeLoader):
 
 
 def toml_value(text: str) -> Any:
-    """Parse ``0.1``, ``true`` and ``[1, 2]`` as TOML; else it is a string. Raises ConfigError for several keys."""
+    """Parse ``0.1``, ``true`` and ``[1, 2]`` as TOML; anything else is text. Raises ConfigError for several keys."""
     try:
         values = tomllib.loads(f"value = {text}")
     except (ValueError, RecursionError):

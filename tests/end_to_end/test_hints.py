@@ -59,6 +59,7 @@ SHOWN_BY: dict[str, tuple[str, ...]] = {
     "tasks/cascade/cascade": ("cascade",),
     "tasks/bench/fixtures": ("bench",),
     "tasks/bench/options": ("bench",),
+    "tasks/bench/recommend": ("bench", "recommend"),
     "tasks/quantize/compile": ("compile",),
     "tasks/load/describe": ("info",),
     "tasks/finetune/finetune": ("finetune",),

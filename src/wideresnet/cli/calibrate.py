@@ -67,8 +67,8 @@ def calibrate(
     hold_bundle(output, model, options.weights)
     bundle = open_bundle(options.choice(model, labels))
     settings = CalibrateSettings(sets, per_class, None if unknown_method == "auto" else unknown_method, refuse / 100)
-    test, bank = (locate(path) if path else None for path in (test, bank))
-    images = open_calibration_images(bundle, locate(data), test, bank, settings.unknown)
+    test_path, bank_path = (locate(path) if path else None for path in (test, bank))
+    images = open_calibration_images(bundle, locate(data), test_path, bank_path, settings.unknown)
     report = run_with_bar(calibrate_bundle(bundle, images, settings, output), unit="images")
     if page:
         save_text(page, calibration.to_html(report))

@@ -44,8 +44,8 @@ def check_idle(context: typer.Context, published: bool) -> None:
     names = (str(parameter.name) for parameter in context.command.params if parameter.name not in OPTIONS)
     check_unused(context, published, "beside --published", *names)
     check_unused(context, not published, "without --published", "limit", "tolerance", hint="add --published")
-    limited = bool(context.params["limit"])
-    check_unused(context, limited, "beside --limit: the interval of fewer images decides", "tolerance")
+    reason = "beside --limit: the interval of fewer images decides"
+    check_unused(context, context.params["limit"] > 0, reason, "tolerance")
 
 
 def verify(settings: VerifySettings, format: TextOrJson) -> bool:

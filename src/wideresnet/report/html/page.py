@@ -232,7 +232,7 @@ def number(value: float) -> str:
 
 
 def fact_rows(values: Mapping[str, object]) -> list[tuple[str, str]]:
-    """Return names and values for ``facts``, without empty values and flags that are off; lists get commas."""
+    """Return names and values for ``facts``, without empty values and flags that are off; lists are joined."""
     rows = []
     for name, value in values.items():
         items = [f"{key} {item}" for key, item in value.items()] if isinstance(value, Mapping) else value

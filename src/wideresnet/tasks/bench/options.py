@@ -106,8 +106,7 @@ def unused_settings(settings: BenchSettings) -> Iterator[tuple[str, tuple[str, .
 def check_settings(settings: BenchSettings) -> None:
     """Raise ConfigError if a field that is not the default has no effect on any of the measurements."""
     for reason, names in unused_settings(settings):
-        if names_set := [name for name in names if getattr(settings, name) != getattr(BenchSettings, name)]:
-            listed = ", ".join(names_set)
+        if listed := ", ".join(name for name in names if getattr(settings, name) != getattr(BenchSettings, name)):
             raise ConfigError(f"no effect of {listed} {reason}", hint=f"leave out {listed}")
 
 

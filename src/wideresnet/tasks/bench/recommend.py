@@ -105,9 +105,9 @@ def _usable_rows(benchmark: Path, names: tuple[str, ...], threads: int) -> list[
     """Return the rows of OpenVINO, of models that begin with ``names``, in a document of ``wrn bench``."""
     rows = [row for row in read_rows(benchmark) if threads in (0, row.threads) and row.model.startswith(names)]
     if not rows:
-        option = f" --threads {threads}" if threads else ""
+        option, of_threads = (f" --threads {threads}", f" with {threads} threads") if threads else ("", "")
         hint = f"wrn bench -m wide_resnet50_2 --random-weights --what engine --what latency{option} -o FILE"
-        raise ConfigError(f"{benchmark} has no engine or latency row of openvino{option} for these models", hint)
+        raise ConfigError(f"{benchmark} has no engine or latency row of openvino{of_threads} for these models", hint)
     return rows
 
 

@@ -119,8 +119,7 @@ def run_finetune(
     test_report = (yield from _evaluate(bundle, test_set)) if test_set else None
     train = len({item.path for item in split.train.items} - {failure.path for failure in result.failures})
     write_bundle(run / BUNDLE, replace(bundle, card=_with_accuracy(bundle.card, train, val, test_report)))
-    parts = [part for part in (result, val, test_report) if part]
-    failures = {failure.path: failure for part in parts for failure in part.failures}
+    failures = {failure.path: failure for part in (result, val, test_report) if part for failure in part.failures}
     report = FinetuneReport(
         run=str(run), bundle=str(run / BUNDLE), model=card.name, mode=settings.mode, source=source.card.name,
         data=split.name, labels=split.labels, train=train, val=val.n, evaluation=val,

@@ -136,7 +136,7 @@ def test_rows_of_another_number_of_threads_do_not_count(tmp_path):
     assert [one(recommend(Requirements(), PEAK, file, threads), name, "f32").speed for threads in (0, 2)] == [
         "measured", "measured",
     ]  # fmt: skip
-    with pytest.raises(ConfigError, match="no engine or latency row of openvino --threads 1 ") as caught:
+    with pytest.raises(ConfigError, match="no engine or latency row of openvino with 1 threads ") as caught:
         recommend(Requirements(), PEAK, file, threads=1)
     words = caught.value.hint.split()[1:]
     COMMANDS[words[0]].make_context(words[0], words[1:])
