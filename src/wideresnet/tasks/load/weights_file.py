@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from wideresnet.architectures import describe_variant, get_architecture
-from wideresnet.bundle import Bundle, make_bundle
+from wideresnet.bundle import Bundle, make_bundle, network_of
 from wideresnet.bundle.files import parse_card
 from wideresnet.datasets.labels import format_labels, parse_labels, read_labels
 from wideresnet.errors import ConfigError, WeightsError, check_choice, check_extra, errors_as
@@ -181,6 +181,21 @@ def check_weights_target(path: Path, library: str, *models: str | Path | None) -
         check_extra(f"a {path.suffix} file", "train", "torch")
 
 
+def _fits_config(path: Path, bundle: Bundle) -> bool:
+    """Return whether a file that is written as ``path`` is read back as ``bundle`` beside the config.json there.
+
+    A safetensors file has a card, which goes before it.
+    """
+    if path.suffix == ".safetensors":
+        return True
+    try:
+        config = read_config(path, network_of(bundle.card), bundle.card.classes) or HubConfig(None, None)
+    except (ConfigError, WeightsError):
+        return False
+    has_labels = config.labels is None or config.labels.names == bundle.labels.names
+    return has_labels and config.preprocess in (None, replace(bundle.card.preprocess, alpha="drop"))
+
+
 def write_file(path: Path, bundle: Bundle, library: str) -> list[str]:
     """Write the weights of ``bundle`` as a float32 state dict for "torchvision", "timm", or "safetensors" (here).
 
@@ -197,10 +212,9 @@ def write_file(path: Path, bundle: Bundle, library: str) -> list[str]:
     if library != "safetensors" and (card.variant or card.architecture not in FUNCTIONS):
         network = f"{card.architecture} (variant: {describe_variant(card.variant)})"
         raise ConfigError(f"{library} has no {network}", hint="write it with --format safetensors")
-    # Beside a file without a card, such as .pth, any config.json is taken for that of the weights.
-    has_config = library == "timm" or path.suffix != ".safetensors"
-    text = config_text(FUNCTIONS[card.architecture], bundle) if has_config else ""
-    if text and config.exists() and not (config.is_file() and config.read_bytes() == text.encode()):
+    text = config_text(FUNCTIONS[card.architecture], bundle) if library == "timm" else ""
+    is_own = config.is_file() and config.read_bytes() == text.encode() if text else _fits_config(path, bundle)
+    if config.exists() and not is_own:
         raise ConfigError(f"{config} describes another model", hint="name a file in a new folder with -o")
     if library == "timm" and card.preprocess.interpolation.startswith("opencv-"):
         notes.append("timm has no resize of OpenCV: its config.json says bilinear, which gives other pixels")
@@ -215,6 +229,6 @@ def write_file(path: Path, bundle: Bundle, library: str) -> list[str]:
 
         data = state_dict_bytes(tensors)
     save_bytes(path, data)
-    if library == "timm" and alone:
+    if text and alone:
         save_text(config, text)
-    return [*notes, f"no {NAME} written: {path.parent} has other files"] if library == "timm" and not alone else notes
+    return [*notes, f"no {NAME} written: {path.parent} has other files"] if text and not alone else notes
