@@ -27,7 +27,7 @@ def main() -> None:
     """Write the bundle, evaluate it, and write it again with the accuracy on its card."""
     parser = argparse.ArgumentParser(description="Put a trained network into the package.")
     parser.add_argument("run", type=Path, help="run folder of 'wrn train'")
-    parser.add_argument("data", type=Path, help="cifar-10-binary.tar.gz")
+    parser.add_argument("data", type=Path, help="cifar-10-binary.tar.gz or cifar-100-binary.tar.gz")
     arguments = parser.parse_args()
     trained = load_bundle(ModelChoice(str(arguments.run / "model.safetensors")))
     folder = embedded_folder(trained.card.name)

@@ -184,7 +184,7 @@ def test_only_the_same_command_is_gone_on_with(
     ("arguments", "said"),
     [
         (["info", "wide_resnet50_2.tv1_in1k"], "did you mean 'wide_resnet50_2.tv"),
-        (["classify", "photos", "-m", "wrn_16_4.cifar100"], "did you mean 'wrn_16_4.cifar10'?"),
+        (["classify", "photos", "-m", "wrn_16_4.cifar1"], "did you mean 'wrn_16_4.cifar10'?"),
         (["classify", "photos", "-m", "wide_resnet50_2.tv_in1k"], "offline mode is on"),
         (["classify", "absent.png", "-m", "tiny"], "no such file or directory: 'absent.png'"),
         (["classify", "photos", "-m", "absent.pth"], "no model at absent.pth"),

@@ -18,7 +18,7 @@ from wideresnet.weights.catalogue import CATALOGUE, DEFAULTS, Weights, find_weig
 if TYPE_CHECKING:
     from wideresnet.weights.download import Progress
 
-EMBEDDED = ("wrn_16_4.cifar10", "wrn_16_1.cifar10", "cifar10.cascade")
+EMBEDDED = ("wrn_16_4.cifar10", "wrn_16_1.cifar10", "cifar10.cascade", "wrn_16_4.cifar100")
 DEFAULT_MODEL = EMBEDDED[0]
 # Names of weights in a folder of a model hub, best first; others are given by their path.
 HUB_FILES = (*FILES, "*.index.json")
