@@ -205,7 +205,7 @@ class EvalReport:
             uncertainty=self.uncertainty + other.uncertainty if self.uncertainty and other.uncertainty else None,
             passed_on=self.passed_on + other.passed_on if self.passed_on and other.passed_on else None,
             losses=self.losses + other.losses if self.losses and other.losses else None,
-                        order="",                              # has to be checked again for the sum
+            order="",                              # has to be checked again for the sum
         )
 
     def __repr__(self) -> str:

@@ -67,7 +67,7 @@ class Job(Generic[Result]):
     def end(self) -> bool:
         """Return True for the first call: only then the job is delivered and its permit released.
 
-                There may be two: a pool that cannot start a thread raises, but keeps the call for its other threads.
+        There may be two: a pool that cannot start a thread raises, but keeps the call for its other threads.
         """
         return next(self.ends) == 0                # next is atomic
 
