@@ -30,11 +30,13 @@ PIXEL_BYTES = 4                                    # of RGB in Pillow
 class Crops:
     """The crops of one image, RGB uint8 [S, S, 3] by each of ``specs``, of which the first ``arrays`` are there.
 
-    The others are made from the decoded ``image``; ``reduced``: see ``preprocess``.
+    ``size``: width and height of the upright image. The other crops are made from the decoded ``image``; ``reduced``:
+    see ``preprocess``.
     """
 
     specs: Sequence[Preprocess]
     arrays: Sequence[NDArray[np.uint8]]
+    size: tuple[int, int]
     image: Image.Image | NDArray[np.uint8] | None = None
     reduced: bool = False
 
@@ -62,12 +64,12 @@ class ImageReader:
     def read(self, data: bytes) -> Crops:
         """Decode an image in this thread. Raises ImageError."""
         if len(self.specs) == 1:
-            return Crops(self.specs, decode_crops(data, self.specs, self._exif, self._reduced, self.limits)[0])
+            return Crops(self.specs, *decode_crops(data, self.specs, self._exif, self._reduced, self.limits))
         return self.crop(*open_for_crops(data, self.specs, self._exif, self._reduced, self.limits))
 
     def read_in_process(self, data: bytes) -> Crops:
         """Decode an image in a process; see ``decode_in_process``."""
-        return Crops(self.specs, decode_in_process(data, self.specs, self._exif, self._reduced, self.limits)[0])
+        return Crops(self.specs, *decode_in_process(data, self.specs, self._exif, self._reduced, self.limits))
 
     def read_anywhere(self, data: bytes) -> Crops:
         """Decode an image in this thread, or in a process where that may take long. Raises ImageError."""
@@ -75,16 +77,17 @@ class ImageReader:
 
     def crop(self, image: Image.Image | NDArray[np.uint8], reduced: bool = False) -> Crops:
         """Make the first crop of a decoded image, and the others unless it is kept. Raises ImageError."""
-        first = Crops(self.specs, (preprocess(image, self.specs[0], reduced=reduced),), image, reduced)
-        if len(self.specs) > 1 and self._reserve(_size(image)):
+        size = image.size if isinstance(image, Image.Image) else (image.shape[1], image.shape[0])
+        first = Crops(self.specs, (preprocess(image, self.specs[0], reduced=reduced),), size, image, reduced)
+        if len(self.specs) > 1 and self._reserve(_bytes(image)):
             return first
-        return Crops(self.specs, tuple(first[index] for index in range(len(self.specs))))
+        return Crops(self.specs, tuple(first[index] for index in range(len(self.specs))), size)
 
     def release(self, crops: Crops) -> None:
         """Drop the decoded image, if one was kept."""
         if (image := crops.image) is not None:
             crops.image = None
-            self._reserve(-_size(image))
+            self._reserve(-_bytes(image))
 
     def _reserve(self, size: int) -> bool:
         with self._lock:
@@ -114,5 +117,5 @@ class LaterCrops:
         self.reader.release(self.images[row])
 
 
-def _size(image: Image.Image | NDArray[np.uint8]) -> int:
+def _bytes(image: Image.Image | NDArray[np.uint8]) -> int:
     return PIXEL_BYTES * image.width * image.height if isinstance(image, Image.Image) else image.nbytes

@@ -34,7 +34,6 @@ from PIL import AvifImagePlugin, Image
 from wideresnet.errors import ImageError
 from wideresnet.images.decode import Limits, open_image
 from wideresnet.images.preprocess import MIN_SCALE, preprocess
-from wideresnet.images.workload import workload
 from wideresnet.machine import available_cpus
 from wideresnet.records import Exif, Preprocess
 
@@ -74,14 +73,6 @@ def open_for_crops(
     min_side = math.ceil(MIN_SCALE * max(spec.resize for spec in specs)) if reduced and antialiased else 0
     image = open_image(data, exif=exif, alpha=specs[0].alpha, limits=limits, min_side=min_side)
     return image, bool(min_side) and min(image.size) >= min_side
-
-
-def decode_sized(
-    data: bytes, specs: Sequence[Preprocess], exif: Exif, reduced: bool, limits: Limits
-) -> SizedCrops:
-    """Decode like ``decode_crops``, in a process where that may take long."""
-    run = decode_in_process if is_slow(workload(data), limits) else decode_crops
-    return run(data, specs, exif, reduced, limits)
 
 
 def decode_in_process(

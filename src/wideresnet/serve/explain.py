@@ -15,7 +15,7 @@ from PIL import Image
 
 from wideresnet.engines import EngineOptions
 from wideresnet.errors import ConfigError
-from wideresnet.images.isolated import decode_sized
+from wideresnet.images.crops import ImageReader
 from wideresnet.images.preprocess import crop_range, resized_size
 from wideresnet.records import ClassMap, Explanation, Labels, Preprocess
 from wideresnet.report.html.overlay import draw_evidence, encoded
@@ -81,8 +81,8 @@ class ExplanationWorker:
 
     def _explain(self, model: ModelWorker, data: bytes, selection: MapSelection) -> dict[str, Any]:
         spec = model.classifier.card.preprocess
-        (crop,), size = decode_sized(data, [spec], "transpose", False, self._settings.limits)
-        box = crop_box(size, spec)
+        crops = ImageReader([spec], self._settings.limits).read_anywhere(data)
+        crop, box = crops[0], crop_box(crops.size, spec)
         explanation = explain_crop(self._find_explainer(model), crop, selection.classes, k=selection.k)
         classes = [_class_document(explanation, class_map, selection.labels) for class_map in explanation.maps]
         return {"side": spec.crop, "box": box, "crop": _data_url(Image.fromarray(crop), "PNG"), "classes": classes}
