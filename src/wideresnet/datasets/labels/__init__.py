@@ -41,6 +41,11 @@ def translated(labels: Labels, language: Language, list_name: str) -> Labels:
     return Labels(names=_read(f"{list_name}.{language}").names, ids=labels.ids)
 
 
+def numbered_names(classes: int) -> tuple[str, ...]:
+    """Return names for classes that have none."""
+    return tuple(f"class {index}" for index in range(classes))
+
+
 def parse_labels(text: str) -> Labels:
     """Parse the text of a label file. Raises DataError for another text."""
     lines = text.removeprefix("\ufeff").splitlines()

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from wideresnet.architectures import Architecture
-from wideresnet.datasets.labels import read_labels
+from wideresnet.datasets.labels import numbered_names, read_labels
 from wideresnet.datasets.statistics import STATISTICS
 from wideresnet.records import FileFacts, Labels, ModelCard, Preprocess
 from wideresnet.tasks.load.hub import FILES, repository_of
@@ -134,6 +134,4 @@ def usual_preprocess(architecture: Architecture) -> Preprocess:
 
 def usual_labels(card: ModelCard) -> Labels:
     """Return the class names of the list that the card names, or numbers."""
-    if card.labels_name:
-        return read_labels(card.labels_name)
-    return Labels(tuple(f"class {index}" for index in range(card.classes)))
+    return read_labels(card.labels_name) if card.labels_name else Labels(numbered_names(card.classes))

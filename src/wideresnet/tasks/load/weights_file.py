@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 from wideresnet.architectures import describe_variant, get_architecture
 from wideresnet.bundle import Bundle, make_bundle, network_of
 from wideresnet.bundle.files import parse_card
-from wideresnet.datasets.labels import format_labels, parse_labels, read_labels
+from wideresnet.datasets.labels import format_labels, numbered_names, parse_labels, read_labels
 from wideresnet.errors import ConfigError, WeightsError, check_choice, check_extra, errors_as
 from wideresnet.output.atomic import check_file, save_bytes, save_text
 from wideresnet.records import FileFacts, Labels, ModelCard
@@ -71,7 +71,7 @@ def read_file(path: Path, facts: FileFacts) -> FileModel:
                 notes.append(f"{ASSUMED_LABELS} those of config.json, not those in the file")
             names = ()
         if names is None:
-            names = tuple(f"class {index}" for index in range(count))
+            names = numbered_names(count)
             reason = f"contradict each other, have no order, are in an array or are not {count}"
             notes.append(f"{ASSUMED_LABELS} numbers, not those in the file, which {reason}")
         if names:
