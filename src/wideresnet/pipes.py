@@ -10,13 +10,19 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
-from wideresnet.errors import WrnError
+from wideresnet.errors import WrnError, os_errors_as
 
 WAIT = 30.0                                        # seconds without data before a pipe is abandoned
 CHUNK = 2**20                                      # bytes read at a time
 _KINDS = {
     stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
 }  # fmt: skip
+
+
+def path_exists(path: Path, kind: type[WrnError]) -> bool:
+    """Return whether a path exists. Raises ``kind`` for one that may not be looked at."""
+    with os_errors_as(kind, f"cannot read {path}", hint="check the permissions, and the spelling of the path"):
+        return path.exists()
 
 
 def special_kind(path: Path) -> str:

@@ -16,10 +16,10 @@ from wideresnet.datasets.layout import evaluation_folder, list_folder, name_list
 from wideresnet.datasets.shards import find_shards, labelled_shards
 from wideresnet.datasets.svhn import detect_svhn, svhn_test
 from wideresnet.datasets.zoo_npz import is_npz_data, labelled_npz
-from wideresnet.errors import ConfigError, DataError, errors_as, os_errors_as
+from wideresnet.errors import ConfigError, DataError, errors_as
 from wideresnet.images.files import find_images
 from wideresnet.images.sniff import first_bytes, image_format, other_format
-from wideresnet.pipes import check_regular
+from wideresnet.pipes import check_regular, path_exists
 from wideresnet.records import Labels, Skipped
 
 _SUPPORTED = (
@@ -39,9 +39,7 @@ def open_labelled(path: Path, labels: Labels, *, ground_truth: Path | None = Non
     of the network to evaluate. ``verify`` requires the official files of CIFAR and SVHN. Raises DataError where
     ``path`` holds no such data, or other classes, and ConfigError for a ground truth beside a file.
     """
-    with os_errors_as(DataError, f"cannot read {path}", hint="check the permissions, and the spelling of the path"):
-        exists = path.exists()
-    if not exists:
+    if not path_exists(path, DataError):
         raise DataError(f"no such file or directory: {str(path)!r}", hint=_SUPPORTED)
     check_regular(path, DataError, hint="write it to a file first")
     if ground_truth is not None:

@@ -9,14 +9,13 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
 from pathlib import Path, PurePosixPath
-from typing import cast
 
 from wideresnet.datasets.labelled import LabelledData
+from wideresnet.datasets.labels import numbered_names
 from wideresnet.datasets.lookup import ClassLookup
 from wideresnet.datasets.parquet import import_pyarrow, open_parquet, parquet_rows
-from wideresnet.datasets.tar import ImageRow, Opener, RawLabel, TarImages, open_file, read_labelled_tar
+from wideresnet.datasets.tar import ImageRow, Opener, RawLabel, TarImages, index_or_name, open_file, read_labelled_tar
 from wideresnet.errors import DataError, ImageError, WrnError
 from wideresnet.images.files import check_exists, check_has_images, find_images, image_endings, no_images_error
 from wideresnet.images.sniff import first_bytes
@@ -211,7 +210,7 @@ def read_shards(files: Sequence[str], opener: Opener = open_file) -> ShardRows:
                 raise DataError(f"{file} lists other classes than {files[0]}", hint="name the shards of one data set")
             names = class_names
             parquet = parquet_rows(file, opener, prefixed=len(files) > 1)
-            rows_of_file = [(path, source, _index_or_name(label, file)) for path, source, label in parquet]
+            rows_of_file = [(path, source, _label_of_column(label, file)) for path, source, label in parquet]
         else:
             rows_of_file, skipped_in_file = read_labelled_tar(file, opener)
             skipped += skipped_in_file
@@ -226,14 +225,13 @@ def read_shards(files: Sequence[str], opener: Opener = open_file) -> ShardRows:
     return ShardRows(rows, names, skipped)
 
 
-def _index_or_name(label: object, file: str) -> RawLabel:
-    """Return a label of a Parquet file, whole numbers of any type as int. Raises DataError for anything else."""
-    if label is None or type(label) in (int, str):
-        return cast("RawLabel", label)
-    if isinstance(label, float | Decimal) and label % 1 == 0:
-        return int(label)
-    problem = f"{file} has the label {label!r}, of the type {type(label).__name__}"
-    raise DataError(problem, hint="write the index or the name of the class into the column")
+def _label_of_column(label: object, file: str) -> RawLabel:
+    """Return a label of a Parquet file, see ``index_or_name``. Raises DataError for one of another type."""
+    checked = index_or_name(label)
+    if checked is None and label is not None:
+        problem = f"{file} has the label {label!r}, of the type {type(label).__name__}"
+        raise DataError(problem, hint="write the index or the name of the class into the column")
+    return checked
 
 
 def indexed_items(path: str, rows: Iterable[ImageRow], labels: Labels) -> list[Item]:
@@ -271,7 +269,7 @@ def _check_names(path: str, names: Sequence[str], labels: Labels) -> None:
         raise DataError(problem, hint="evaluate a network of these classes, or make class folders of the images")
     synonyms = [{id_, *_synonyms(name)} for id_, name in zip(labels.ids or labels.names, labels.names, strict=True)]
     different = [index for index, name in enumerate(names) if synonyms[index].isdisjoint({name, *_synonyms(name)})]
-    unnamed = labels.names == tuple(f"class {index}" for index in range(len(names)))
+    unnamed = labels.names == numbered_names(len(names))
     if len(different) <= len(names) // _SYNONYMS:
         words = set().union(*synonyms)             # of all classes: no other word for this one, but another class
         different = [index for index in different if not words.isdisjoint(_synonyms(names[index]))]

@@ -17,8 +17,9 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from wideresnet.errors import DataError, ImageError, errors_as, os_errors_as
 from wideresnet.images.files import NameFilter, image_endings
@@ -223,7 +224,11 @@ def _json_label(name: str, data: bytes) -> RawLabel:
     with errors_as((ValueError, RecursionError), DataError, f"{name} is not valid JSON"):
         fields = json.loads(data)
     values = [fields.get(key) for key in LABEL_KEYS] if isinstance(fields, dict) else []
-    label = next((value for value in values if value is not None), None)
-    if isinstance(label, float) and label.is_integer():
+    return index_or_name(next((value for value in values if value is not None), None))
+
+
+def index_or_name(label: object) -> RawLabel:
+    """Return a label as it is, whole numbers of any type as int; None for one of another type."""
+    if isinstance(label, float | Decimal) and label % 1 == 0:
         return int(label)
-    return label if type(label) in (int, str) else None
+    return cast("RawLabel", label) if type(label) in (int, str) else None

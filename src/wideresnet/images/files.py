@@ -11,8 +11,9 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 
-from wideresnet.errors import ConfigError, os_errors_as
+from wideresnet.errors import ConfigError
 from wideresnet.images.sniff import image_format
+from wideresnet.pipes import path_exists
 from wideresnet.records import Skipped
 
 # Of the formats that images.decode reads.
@@ -129,9 +130,7 @@ def is_ignored(name: str) -> bool:
 
 def check_exists(path: Path) -> None:
     """Raise ConfigError for a path that does not exist, and for one that may not be looked at."""
-    with os_errors_as(ConfigError, f"cannot read {path}", hint="check the permissions, and the spelling of the path"):
-        exists = path.exists()
-    if not exists:
+    if not path_exists(path, ConfigError):
         # A path made from https://host/a.jpg has one slash less.
         address = str(path).partition("/")[0][2:].endswith(":")
         hint = "fetch it first: this takes files" if address else "check the spelling and the folder"
