@@ -57,20 +57,29 @@ def read_ground_truth(file: Path, labels: Labels) -> GroundTruth:
     table = read_table(file, lambda cell: _class_of(cell, lookup) is not None, bool(labels.ids))
     if table.width == 1:
         return GroundTruth(file, table.text, _in_order(table, lookup), table.notes)
-    rows, spellings = dict[str, int](), dict[str, str]()      # of a path: ./a.png is a.png
+    rows, spellings, folder = dict[str, int](), dict[str, str](), os.path.join(os.path.abspath(file.parent), "")
     for line, cells in table.rows:
         if len(cells) <= max(table.path, table.label) or any(cells[table.width :]):
             raise DataError(f"line {line} of {file} has {len(cells)} columns: {table}", hint=FORMATS)
         name, index = unescaped(cells[table.path]), _class_of(cells[table.label], lookup)
         if index is None:
             raise _unknown_class_error(table, line, cells, lookup)
-        name = spellings.setdefault(os.path.abspath(os.path.join(file.parent, name)), name)
+        # Only paths that are spelt in another way, as ./a.png, take the memory of an entry.
+        if (plain := _plain_path(name, folder)) != name or plain in spellings:
+            name = plain if plain in rows else spellings.setdefault(plain, name)
         if rows.setdefault(name, index) != index:
             raise DataError(f"{file} gives {_quote(name)} two classes, {rows[name]} and {index} (line {line})")
     if not rows:
         raise DataError(f"{file} has a header and lists no images", hint="write a line for each image below it")
     notes = (f"{repeated:,} rows of {file} repeat an image",) if (repeated := len(table.rows) - len(rows)) else ()
     return GroundTruth(file, table.text, rows, (*table.notes, *notes))
+
+
+def _plain_path(name: str, folder: str) -> str:
+    """Return the one spelling of a path, relative to ``folder``, which ends with a separator, or absolute."""
+    if os.path.isabs(name) or ".." in name:
+        return os.path.normpath(os.path.join(folder, name)).removeprefix(folder)
+    return os.path.normpath(name)
 
 
 def labelled_index(file: Path, labels: Labels) -> LabelledData:
