@@ -36,7 +36,7 @@ async def parse_in_turn(service: Service, size: int, parse: Callable[[], Inferen
     """
     turn = service.json_turn if size > LARGE else asyncio.Lock()
     try:
-        async with asyncio.timeout(service.settings.deadline):
+        async with asyncio.timeout(service.settings.deadline if size > LARGE else None):
             await turn.acquire()
     except TimeoutError:
         raise service.late_error() from None
