@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from wideresnet.tasks.bench.options import BenchPrecision, Measurement
 
 Model = Classifier | str | Path
-SAMPLES = 300
+SAMPLES = records.QuantiseSettings().samples
 
 
 def bench(

@@ -158,8 +158,9 @@ def conditions(fixtures: Fixtures) -> dict[str, object]:
     """Return the conditions of the run for the report."""
     settings, cards = fixtures.settings, [bundle.card for bundle in fixtures.bundles]
     turns = turns_of(settings)
-    counts = " or ".join(dict.fromkeys(f"{turn.count:g}" for turn in turns))
-    length = f"{counts} inputs" if settings.iterations else f"{turns[0].seconds:g} s"
+    fewest, most = (f"{turns[index].count:g}" for index in (0, -1))          # one more at most
+    inputs = fewest if fewest == most else f"{fewest} or {most}"
+    length = f"{inputs} inputs" if settings.iterations else f"{turns[0].seconds:g} s"
     return {
         "rounds": len(turns),
         "turn": length,
