@@ -35,6 +35,7 @@ SYSTEM_NAMES = frozenset(
 )  # fmt: skip
 # Locks and unfinished outputs of this program: neither images nor files of the user.
 _OWN_FILES = re.compile(r"(\..*)?\.lock|\..+\.parts?|.+\.(csv|jsonl|json|parquet)\.part")
+_BACKUP = re.compile(rf"({'|'.join(map(re.escape, sorted(IMAGE_ENDINGS)))})[~_]")
 AMBIGUOUS = ("BMP", "PPM", "NPZ")                  # signatures so short or common that text may begin with them
 MAX_ENDINGS = 100                                  # counted separately
 MAX_LISTED = 8                                     # endings in a message
@@ -91,6 +92,7 @@ class ImageFiles:
         try:
             identity = path.stat()
             if (identity.st_dev, identity.st_ino) in visited:
+                self.skipped += Skipped(notes=(f"{path} was read before, by another name",))
                 return
             visited.add((identity.st_dev, identity.st_ino))
             folder = read_folder(path, root, self._more_endings)
@@ -100,7 +102,10 @@ class ImageFiles:
         self.skipped += folder.skipped
         names = [*((name, False) for name in folder.images), *((name, True) for name in folder.folders)]
         for name, is_folder in sorted(names):
-            yield path / name, is_folder
+            if is_folder and _is_read_itself(path / name, root):
+                self.skipped += Skipped(notes=(f"{path / name} is a link to a folder that is read itself",))
+            else:
+                yield path / name, is_folder
 
 
 def find_images(paths: Iterable[Path], more_endings: Collection[str] = ()) -> ImageFiles:
@@ -108,9 +113,9 @@ def find_images(paths: Iterable[Path], more_endings: Collection[str] = ()) -> Im
 
     Folders are walked recursively in sorted order, with one folder in memory at a time. Images are files with one of
     ``image_endings`` or ``more_endings`` (in either case), and files without an ending that begin with the signature of
-    an image. Hidden and system names are skipped. Each real folder is visited once, so that links cannot go in circles.
-    A subfolder that cannot be listed is yielded itself, to be reported as one failure among the images; so is a pipe
-    with the name of an image.
+    an image. Hidden and system names are skipped. A folder that links lead to as well is visited once, by its own name
+    if it is below the path, so that links cannot go in circles; ``skipped`` notes the links. A subfolder that cannot be
+    listed is yielded itself, to be reported as one failure among the images; so is a pipe with the name of an image.
 
     Iterating raises ConfigError for a path that does not exist.
     """
@@ -260,10 +265,22 @@ def _count(counts: Counter[str], name: str) -> None:
 
 
 def _ending(name: str) -> str:
-    """Return the ending in lower case with the dot; empty where it is none: ``.0001``, ``. of May``."""
+    """Return the ending in lower case with the dot; empty where it is none: ``.0001``, ``. of May``.
+
+    An editor's copy of an image, ``a.jpg~`` or ``a.jpg_original``, has an ending that no image has.
+    """
     ending = os.path.splitext(name)[1].lower()
     letters = ending[1:]
+    if _BACKUP.match(ending):
+        return ending
     return ending if letters.isascii() and letters.isalnum() and not letters.isdecimal() and len(letters) <= 12 else ""
+
+
+def _is_read_itself(folder: Path, root: Path) -> bool:
+    """Return whether ``folder`` is a link to a visible folder in ``root``."""
+    if not folder.is_symlink() or not (target := folder.resolve()).is_relative_to(top := root.resolve()):
+        return False
+    return not any(map(is_ignored, target.relative_to(top).parts))
 
 
 def _contains(folder: Path, *paths: Path | None) -> bool:

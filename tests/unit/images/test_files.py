@@ -242,3 +242,31 @@ def test_what_was_passed_over_is_one_line(counts, line, monkeypatch):
     monkeypatch.setattr(files, "image_endings", lambda: frozenset({".jpg"}))       # as without the extra
     assert describe_skipped(counts, "photos") == line
     assert "\n" not in describe_skipped(counts, "ph\notos")
+
+
+def test_a_link_does_not_take_the_place_of_the_folder_it_leads_to(tmp_path):
+    tree(tmp_path, "z2020/a.png", "z2021/b.png", "other/.hidden/c.png")
+    (tmp_path / "best").symlink_to("z2020")
+    (tmp_path / "shown").symlink_to(tmp_path / "other/.hidden")
+    found = find_images([tmp_path])
+    assert [path.relative_to(tmp_path).as_posix() for path in found] == ["shown/c.png", "z2020/a.png", "z2021/b.png"]
+    assert found.skipped.notes == (f"{tmp_path / 'best'} is a link to a folder that is read itself",)
+
+
+def test_a_folder_outside_that_two_links_lead_to_is_noted(tmp_path):
+    tree(tmp_path, "outside/a.png", "photos/b.png")
+    for name in ("one", "two"):
+        (tmp_path / "photos" / name).symlink_to(tmp_path / "outside")
+    found = find_images([tmp_path / "photos"])
+    assert len(list(found)) == 2
+    assert found.skipped.notes == (f"{tmp_path / 'photos/two'} was read before, by another name",)
+
+
+def test_copies_that_editors_leave_are_passed_over(tmp_path):
+    names = "a.jpg", "a.jpg~", "a.jpg_original", "b.png~1~", "Mr. Smith"
+    tree(tmp_path, *names)
+    for name in names:
+        (tmp_path / name).write_bytes(b"\xff\xd8\xff\xe0")
+    found = find_images([tmp_path])
+    assert [path.name for path in found] == ["Mr. Smith", "a.jpg"]
+    assert found.skipped.by_ending == {".jpg~": 1, ".jpg_original": 1, ".png~1~": 1}
