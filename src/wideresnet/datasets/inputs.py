@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -23,6 +23,7 @@ from wideresnet.images.rgb import to_rgb
 from wideresnet.records import Alpha, Exif, Item, Skipped
 
 BANDS = (1, 3, 4)                                  # grey, RGB, RGB with alpha
+EMPTY_PATH = "the path is an empty string", "leave out the images that have no path"
 KINDS = "paths, bytes, open binary files, NumPy arrays (RGB uint8 [H, W, 3]) or Pillow images"
 
 
@@ -45,15 +46,16 @@ class SkippedWarning(UserWarning):
 class PathImages:
     """An iterable of the images at a path, unlabelled: a file, a folder (``find_images``) or shards (``find_shards``).
 
-    ``skipped`` counts the files that the last complete iteration passed over. A pipe that the user names is read.
+    ``several``: it is one of several paths, whose images need different names. ``skipped`` counts the files that the
+    last complete iteration passed over. A pipe that the user names is read.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.skipped = path, Skipped()
+    def __init__(self, path: Path, *, several: bool) -> None:
+        self.path, self._several, self.skipped = path, several, Skipped()
 
     def __iter__(self) -> Iterator[Item]:
         shards = find_shards(self.path)
-        images = ShardImages(shards) if shards else find_images([self.path])
+        images = ShardImages(shards, prefixed=self._several) if shards else find_images([self.path])
         for image in images:
             if isinstance(image, Path):
                 image = named_item(image) if image == self.path else Item(str(image), image)
@@ -70,15 +72,17 @@ def input_items(images: object, exif: Exif = "transpose", alpha: Alpha = "drop")
     ImageError. Raises ConfigError for an object that is no image.
     """
     check_choice("way to treat EXIF", exif, ("ignore", "transpose"))
-    numbered = enumerate(as_images(images))
-    return (item for index, image in numbered for item in _items(image, f"image {index}", exif, alpha))
+    inputs = as_images(images)
+    several = not isinstance(inputs, Sized) or len(inputs) > 1
+    numbered = enumerate(inputs)
+    return (item for index, image in numbered for item in _items(image, f"image {index}", exif, alpha, several))
 
 
 def input_item(image: object, exif: Exif, alpha: Alpha) -> Item:
     """Return one image as an item; see ``input_items``. A path is that of an image file."""
-    if isinstance(image, str | os.PathLike):
+    if isinstance(image, str | os.PathLike) and os.fspath(image):
         return named_item(Path(image))
-    (item,) = _items(image, "the argument", exif, alpha)
+    (item,) = _items(image, "the argument", exif, alpha, several=False)
     return item
 
 
@@ -92,17 +96,19 @@ def as_images(images: object) -> Iterable[object]:
     if hasattr(images, "__array__"):
         array = _array(images, "the argument")
         if array.dtype.kind in "OU":               # a column of a table: paths, or images of several sizes
-            return list(array)
+            return list(np.atleast_1d(array))
         return array if array.ndim == 4 else [array]
     if not isinstance(images, Iterable):
         raise _not_an_image("the argument", images)
     return images
 
 
-def _items(image: object, name: str, exif: Exif, alpha: Alpha) -> Iterable[Item]:
+def _items(image: object, name: str, exif: Exif, alpha: Alpha, several: bool) -> Iterable[Item]:
     if isinstance(image, str | os.PathLike):
+        if not os.fspath(image):                   # as a path it is the current folder
+            return [Item(name, Unreadable(ImageError(*EMPTY_PATH)))]
         path = Path(image)
-        return _walk(path) if path.is_dir() or find_shards(path) else [named_item(path)]
+        return _walk(path, several) if path.is_dir() or find_shards(path) else [named_item(path)]
     if isinstance(image, io.TextIOBase):
         raise ConfigError(f"{name} is a file that was opened as text", hint="open it with open(path, 'rb')")
     try:
@@ -114,21 +120,22 @@ def _items(image: object, name: str, exif: Exif, alpha: Alpha) -> Iterable[Item]
             path_of_file = getattr(image, "name", None)
             return [Item(path_of_file if isinstance(path_of_file, str) else name, _read(image))]
         if hasattr(image, "__array__"):
-            return [Item(name, _rgb(_array(image, name), alpha))]
+            return [Item(name, _rgb(_array(image, name).copy(), alpha))]      # a generator may fill its buffer again
     except ImageError as error:
         return [Item(name, Unreadable(error))]
     raise _not_an_image(name, image)
 
 
-def _walk(path: Path) -> Iterator[Item]:
+def _walk(path: Path, several: bool) -> Iterator[Item]:
     """Yield the images of a folder or of shards, or one item that raises ImageError where there are none."""
-    images, item = PathImages(path), None
+    images, item = PathImages(path, several=several), None
     for item in images:
         yield item
     if item is None:
         yield Item(str(path), Unreadable(no_images_error(str(path), images.skipped)))
-    elif passed_over := describe_skipped(images.skipped, str(path)):
-        warnings.warn(passed_over, SkippedWarning, stacklevel=2)
+    else:
+        for line in filter(None, (*images.skipped.notes, describe_skipped(images.skipped, str(path)))):
+            warnings.warn(line, SkippedWarning, stacklevel=2)
 
 
 def _read(file: Any) -> bytes:

@@ -74,17 +74,17 @@ class ShardFiles:
 class ShardImages:
     """An iterable of the images in all shards, unlabelled; a shard that cannot be read is one failure among them.
 
-    ``skipped`` counts the other files in the archives that were iterated so far and, at the end, in their folder.
-    Raises MissingExtra.
+    ``prefixed``: rows of a single Parquet file, too, are named with its path. ``skipped`` counts the other files in the
+    archives that were iterated so far and, at the end, in their folder. Raises MissingExtra.
     """
 
-    def __init__(self, shards: ShardFiles) -> None:
-        self._shards, self.skipped = shards, Skipped()
+    def __init__(self, shards: ShardFiles, *, prefixed: bool = False) -> None:
+        self._shards, self._prefixed, self.skipped = shards, prefixed or len(shards.files) > 1, Skipped()
 
     def __iter__(self) -> Iterator[Item]:
-        self.skipped, files = Skipped(), self._shards.files
-        for file in files:
-            rows = parquet_rows(file, prefixed=len(files) > 1) if _is_parquet(file) else TarImages(file)
+        self.skipped = Skipped()
+        for file in self._shards.files:
+            rows = parquet_rows(file, prefixed=self._prefixed) if _is_parquet(file) else TarImages(file)
             empty = True
             try:
                 for path, source, _ in rows:

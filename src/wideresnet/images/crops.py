@@ -77,8 +77,9 @@ class ImageReader:
 
     def crop(self, image: Image.Image | NDArray[np.uint8], reduced: bool = False) -> Crops:
         """Make the first crop of a decoded image, and the others unless it is kept. Raises ImageError."""
+        crop = preprocess(image, self.specs[0], reduced=reduced)       # checks the shape of arrays
         size = image.size if isinstance(image, Image.Image) else (image.shape[1], image.shape[0])
-        first = Crops(self.specs, (preprocess(image, self.specs[0], reduced=reduced),), size, image, reduced)
+        first = Crops(self.specs, (crop,), size, image, reduced)
         if len(self.specs) > 1 and self._reserve(_bytes(image)):
             return first
         return Crops(self.specs, tuple(first[index] for index in range(len(self.specs))), size)

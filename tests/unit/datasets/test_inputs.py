@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fakes import grey_png, write_hub
 from wideresnet.datasets.inputs import SkippedWarning, input_item, input_items
 from wideresnet.errors import ConfigError, ImageError
 from wideresnet.images.decode import decode
 from wideresnet.images.loader import load_crop
 from wideresnet.records import Item, Preprocess
+from wideresnet.tasks.classify.sources import InputImages
 
 RED = np.full((4, 6, 3), (255, 0, 0), np.uint8)
 
@@ -166,3 +168,42 @@ def test_a_folder_without_images_is_a_failure_in_its_place(tmp_path: Path) -> No
 def test_an_object_that_is_no_image_is_a_config_error(images, name) -> None:
     with pytest.raises(ConfigError, match=f"{name} is not an image"):
         list(input_items(images))
+
+
+def test_a_generator_may_fill_its_buffer_again() -> None:
+    def frames():
+        buffer = np.empty_like(RED)
+        for value in (1, 2, 3):
+            buffer[:] = value
+            yield buffer
+
+    assert [int(item.source.max()) for item in input_items(frames())] == [1, 2, 3]
+
+
+def test_an_empty_path_is_a_failure_and_not_the_current_folder() -> None:
+    items = list(input_items(["a.png", "", "b.png"]))
+    assert [item.path for item in items] == ["a.png", "image 1", "b.png"]
+    with pytest.raises(ImageError, match="empty string"):
+        items[1].source.read(1)
+    with pytest.raises(ImageError, match="empty string"):
+        input_item("", "transpose", "drop").source.read(1)
+
+
+@pytest.mark.parametrize("array", [np.zeros(9, np.uint8), np.uint8(3), np.array([])])
+def test_an_array_that_is_no_image_is_a_failure_of_its_own(array) -> None:
+    (item,) = input_items([array])
+    with pytest.raises(ImageError, match=r"not RGB|no pixels"):
+        load_crop(item.source, Preprocess(resize=4, crop=4))
+
+
+def test_an_array_of_one_path_is_that_path() -> None:
+    assert [item.path for item in input_items(np.array("x.png"))] == ["x.png"]
+
+
+def test_rows_of_several_parquet_files_have_different_names(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow", reason="needs the extra parquet")
+    rows = [{"bytes": grey_png(1), "path": "0.jpg"}]
+    a, b = (write_hub(tmp_path / f"{name}.parquet", {"image": rows}) for name in "ab")
+    assert [item.path for item in input_items([a, b])] == [f"{a}/0.jpg", f"{b}/0.jpg"]
+    assert [item.path for item in InputImages([a, b])] == [f"{a}/0.jpg", f"{b}/0.jpg"]
+    assert [item.path for item in input_items([a])] == [item.path for item in InputImages([a])] == ["0.jpg"]

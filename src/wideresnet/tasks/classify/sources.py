@@ -41,7 +41,7 @@ class InputImages:
             if self._stdin and path == STDIN:
                 yield Item("-", self._stdin)
                 continue
-            images = PathImages(path)
+            images = PathImages(path, several=len(self._paths) > 1)
             yield from images
             self.skipped += images.skipped
 
