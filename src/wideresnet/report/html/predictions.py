@@ -17,10 +17,12 @@ SIDE = 96                                          # pixels of a thumbnail
 _ROW = "display:flex;gap:12px;align-items:center;margin:4px 0"
 
 
-def to_html(answers: Sequence[Prediction | Failure], crops: Sequence[NDArray[np.uint8] | Failure], count: int) -> str:
-    """Return inline HTML of the first ``answers`` of ``count``, with the crops (RGB uint8 [S, S, 3]) that are known."""
+def to_html(
+    answers: Sequence[Prediction | Failure], crops: Sequence[NDArray[np.uint8] | Failure | None], count: int
+) -> str:
+    """Return inline HTML of the first ``answers`` of ``count``; ``crops``: RGB uint8 [S, S, 3], or None."""
     more = f"<p>… {count - len(answers):,} more</p>" if count > len(answers) else ""
-    return "".join(map(_row, answers, [*crops, *[None] * len(answers)])) + more
+    return "".join(map(_row, answers, crops)) + more
 
 
 def _row(answer: Prediction | Failure, crop: NDArray[np.uint8] | Failure | None) -> str:

@@ -193,6 +193,15 @@ def test_a_notebook_shows_the_first_images_of_many(classifier: Classifier, engin
     assert "… 30 more" in page
 
 
+def test_a_sorted_list_shows_every_answer_beside_its_own_crop(classifier: Classifier, engine: FakeEngine) -> None:
+    answers = classifier.classify([engine.image(code) for code in (1, 2, 3)])
+    crops = list(answers.crops)
+    answers.reverse()
+    del answers[0]
+    answers.append(replace(answers[0]))            # of another image: it has no crop
+    assert [crop is other for crop, other in zip(answers.crops, (crops[1], crops[0], None), strict=True)] == [True] * 3
+
+
 def test_predictions_become_a_table(classifier: Classifier, engine: FakeEngine) -> None:
     answers = classifier.classify([engine.image(1), b"no image"], k=2, on_error="return")
     rows = answers.to_table().to_pylist()
