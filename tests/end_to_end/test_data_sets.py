@@ -172,6 +172,16 @@ def test_an_input_is_never_replaced_by_an_output(
     assert (shard.read_bytes(), (tmp_path / "index.csv").stat().st_size) == (before, 19)
 
 
+@pytest.mark.parametrize("arguments", ["classify {} --format csv -o", "explain {} --report", "embed {} -o"])
+def test_an_image_is_never_replaced_by_an_output(wrn: Wrn, tiny: Path, photos: Path, arguments: str) -> None:
+    """The shell makes '--report photos/*' a photograph and its neighbours; one in a folder is no parameter."""
+    image = min(photos.rglob("*.png"))
+    before = image.read_bytes()
+    done = wrn(*arguments.format("photos").split(), image, "-m", tiny)
+    assert (done.code, f"{image} is an image (PNG) and would be overwritten" in done.err) == (2, True)
+    assert image.read_bytes() == before
+
+
 def test_the_python_version_of_cifar_is_evaluated(wrn: Wrn, tiny: Path, python_cifar: Path) -> None:
     """And said not to be the official set where it is not."""
     done = wrn("evaluate", python_cifar.parent, "-m", tiny, "--skip-order-check", "--format", "json")

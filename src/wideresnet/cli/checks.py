@@ -48,16 +48,21 @@ OUTPUTS = ("output", "page", "report")             # parameters that name files 
 
 
 def check_outputs(context: Context) -> None:
-    """Raise ConfigError if a file to write is there and is a parameter or a shard of one, before any work."""
+    """Raise ConfigError if a file to write is there and is an image, a parameter or a shard of one, before any work."""
     values = {name: value if isinstance(value, list | tuple) else [value] for name, value in context.params.items()}
     named = (values[name] for name in values if name not in OUTPUTS)
     inputs = [value for several in named for value in several if isinstance(value, str | Path)]
     for output in filter(os.path.isfile, filter(None, (context.params.get(name) for name in OUTPUTS))):
         from wideresnet.datasets.shards import find_shards
+        from wideresnet.images.files import AMBIGUOUS
+        from wideresnet.images.sniff import first_bytes, image_format
         from wideresnet.output.atomic import check_not_input
 
         shards = (find_shards(Path(path)).files for path in inputs if os.path.isdir(path))
         check_not_input(Path(output), chain(inputs, *shards))
+        kind = image_format(first_bytes(Path(output)))
+        if kind and kind not in AMBIGUOUS:         # a forgotten name: the shell made '--report photos/*' take a photo
+            raise ConfigError(f"{output} is an image ({kind}) and would be overwritten", hint="name another file")
 
 
 def check_percent(option: str, value: float) -> None:
