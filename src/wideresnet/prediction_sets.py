@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from wideresnet.errors import ConfigError
 from wideresnet.logits import softmax
-from wideresnet.records import Batch, EngineInfo, Labels, ModelCard, Prediction, SetMethod, SetModel, Uncertainty
+from wideresnet.records import Alpha, Batch, EngineInfo, Labels, ModelCard, Prediction, SetMethod, SetModel, Uncertainty
 
 Scores = NDArray[np.float64]
 PERCENT = 50, 99.9                                 # the least and the largest coverage
@@ -101,6 +101,12 @@ def precision_notes(card: ModelCard, engine: EngineInfo) -> tuple[str, ...]:
         return (f"certified in {certified}: images near a threshold are answered otherwise in {runs}, not guaranteed",)
     sentence = "calibrated in f32: probabilities and sets in bf16 are close to it, and not guaranteed"
     return (sentence,) if card.uncertainty and engine.precision == "bf16" else ()
+
+
+def alpha_notes(card: ModelCard, alpha: Alpha | None) -> tuple[str, ...]:
+    """Return a sentence if a calibrated model is to treat transparent images otherwise than its card says."""
+    sentence = "calibrated with another alpha: probabilities and sets of transparent images are not guaranteed"
+    return (sentence,) if card.uncertainty and alpha not in (None, card.preprocess.alpha) else ()
 
 
 def fewest_images(coverage: float) -> int:

@@ -141,6 +141,7 @@ def open_bundle(
     preprocessing. ``alpha`` is the treatment of transparent images; None: as on its card.
     """
     from wideresnet.bundle import with_alpha
+    from wideresnet.prediction_sets import alpha_notes
     from wideresnet.tasks.load.load import assumptions, load_bundle
 
     with download_bar(choice.name) as show:
@@ -159,6 +160,5 @@ def open_bundle(
         bundle = zoo_transform(bundle)
     if resolution or transform or choice.facts.normalise:
         list_notes(note for name, note in bundle.card.notes.items() if name in ("uncertainty", "normalisation"))
-    if bundle.card.uncertainty and alpha not in (None, bundle.card.preprocess.alpha):
-        list_notes(["calibrated with another alpha: probabilities and sets of transparent images are not guaranteed"])
+    list_notes(alpha_notes(bundle.card, alpha))
     return with_alpha(bundle, alpha)

@@ -20,7 +20,7 @@ from wideresnet.engines.throughput import throughput_options
 from wideresnet.errors import ConfigError
 from wideresnet.logits import check_logits
 from wideresnet.machine import available_cpus
-from wideresnet.prediction_sets import precision_notes
+from wideresnet.prediction_sets import alpha_notes, precision_notes
 from wideresnet.report.formats import model_text
 from wideresnet.serve.settings import ServeSettings
 from wideresnet.serve.versions import split_alias
@@ -81,6 +81,8 @@ def _open_classifier(model: str, settings: ServeSettings, log: Callable[[str], o
         log(f"downloading {model}")
 
     bundle = load_bundle(ModelChoice(model, facts=settings.facts), lambda _done, _total: announce())
+    for note in alpha_notes(bundle.card, settings.alpha):
+        log(note)
     bundle = with_alpha(bundle, settings.alpha)
     options, batch = throughput_options(bundle, settings.precision, settings.threads)
     if settings.streams is not None:

@@ -32,6 +32,7 @@ from wideresnet.engines import EngineOptions, open_engine
 from wideresnet.engines.throughput import throughput_options
 from wideresnet.errors import BundleError, ConfigError, WeightsError, errors_as
 from wideresnet.layers import Padding
+from wideresnet.prediction_sets import alpha_notes, precision_notes
 from wideresnet.records import Alpha, FileFacts, Normalisation
 from wideresnet.tasks.load.assumed_card import ASSUMED_LABELS, card_for, usual_labels
 from wideresnet.tasks.load.resolve import DEFAULT_MODEL, BundleFolder, WeightsFile, local_source, unpublished
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 
 
 class AssumptionWarning(UserWarning):
-    """A fact that a weights file does not state was assumed."""
+    """A fact that a weights file does not state was assumed, or a guarantee does not hold for the settings."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +95,9 @@ def load(
     of ``datasets.statistics.NORMALISATIONS``. For weights files, ``which`` chooses among copies ("ema", "live", or
     the beginning of the names), and ``activation`` to ``final_pool`` say what shapes do not show: see ``Architecture``.
 
-    Downloads once. Warns (AssumptionWarning) of what a file does not state. Raises WrnError, also for an argument that
-    has no effect on the model.
+    Downloads once. Warns (AssumptionWarning) of what a file does not state, and if probabilities, sets or the rule of a
+    cascade are not guaranteed with this ``precision``, ``engine`` or ``alpha``. Raises WrnError, also for an argument
+    that has no effect on the model.
     """
     files = [None if path is None else Path(path) for path in (weights, labels)]
     if normalise is not None:
@@ -105,10 +107,14 @@ def load(
     variant = {name: value for name, value in fields.items() if value is not None}
     facts = FileFacts(architecture, normalise, which, variant)
     choice = ModelChoice(None if model is None else str(model), files[0], files[1], facts=facts)
-    bundle = with_alpha(load_with_warnings(choice), alpha)
+    stored = load_with_warnings(choice)
+    bundle = with_alpha(stored, alpha)
     options = _options(bundle, engine, EngineOptions(precision, threads), streams)
     # A copy of the bundle: without the parsed graph, which takes as much memory as the graph again.
-    return replace(open_classifier(bundle, engine, options), bundle=replace(bundle), options=options)
+    classifier = replace(open_classifier(bundle, engine, options), bundle=replace(bundle), options=options)
+    for note in (*alpha_notes(stored.card, alpha), *precision_notes(bundle.card, classifier.engine.info)):
+        warnings.warn(note, AssumptionWarning, stacklevel=2)
+    return classifier
 
 
 def _options(bundle: Bundle, engine: str, options: EngineOptions, streams: int) -> EngineOptions:

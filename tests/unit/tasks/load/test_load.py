@@ -458,3 +458,11 @@ def test_a_folder_of_a_model_hub_is_its_weights(tmp_path: Path) -> None:
     assert classifier.card.weights_source == "model.safetensors"
     save_pth(tmp_path / "pytorch_model.bin", tensors)
     assert resolve_model(str(tmp_path)) == WeightsFile(tmp_path / "model.safetensors")
+
+
+def test_what_a_calibration_does_not_hold_for_is_warned_of() -> None:
+    for settings, match in (({"precision": "bf16"}, "calibrated in f32"), ({"alpha": "white"}, "another alpha")):
+        with pytest.warns(AssumptionWarning, match=match):
+            load("wrn_16_1.cifar10", **settings)  # type: ignore[arg-type]
+    with pytest.warns(AssumptionWarning, match="certified in openvino f32"):
+        load("cifar10.cascade", engine="onnxruntime")
