@@ -94,6 +94,13 @@ def test_a_row_an_image(wrn: Wrn, tiny: Path, photos: Path, ending: str) -> None
     assert (complete.code, "is complete" in complete.err) == (1, True)
 
 
+def test_resuming_a_complete_text_says_that_failures_are_not_in_it(wrn: Wrn, tiny: Path, photos: Path) -> None:
+    (photos / "broken.png").write_bytes(b"no image")
+    assert wrn("classify", "photos", "-m", tiny, "-o", "out.txt").code == 1
+    again = wrn("classify", "photos", "-m", tiny, "-o", "out.txt", "--resume")
+    assert (again.code, "text does not tell whether an image of out.txt failed" in again.err) == (0, True)
+
+
 def test_fine_tuning_photographs_asks_for_its_source(wrn: Wrn, photos: Path) -> None:
     Image.new("RGB", (65, 40)).save(photos / "wide.png")
     done = wrn("finetune", "--data", "photos", "-o", "run")

@@ -123,6 +123,15 @@ def test_the_page_is_whole_and_has_the_images_of_the_data(wrn: Wrn, greys: Path,
     assert (tmp_path / "with.html").read_text("utf-8").count("<img") == 1
 
 
+def test_images_of_the_page_are_found_by_the_ends_of_their_paths(wrn: Wrn, greys: Path, tmp_path: Path) -> None:
+    """And said to be missing where they are: the scores may have been written from another folder."""
+    for name, found in ((f"elsewhere/{NAMES[0]}/a.png", 1), ("elsewhere/none.png", 0)):
+        a, b = (write(tmp_path / f"{side}.jsonl", [scored(name, 0, index)]) for index, side in enumerate("ab"))
+        done = wrn("compare", a, b, "--data", greys, "--labels", "cifar10", "--report", "page.html")
+        assert (tmp_path / "page.html").read_text("utf-8").count("<img") == found
+        assert (f"1 of 1 images of the page are not in {greys}" in done.err) == (not found)
+
+
 def test_two_models_are_evaluated_on_the_same_images(wrn: Wrn, tiny: Path, greys: Path, tmp_path: Path) -> None:
     done = wrn("compare", tiny, tiny, "--data", greys, "--format", "json", "--report", "page.html")
     assert (done.code, "torn.png: not an image" in done.err) == (1, True)

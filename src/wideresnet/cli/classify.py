@@ -73,7 +73,7 @@ def classify(
     if not cluster.ray:
         _check_local_run(files, answers, format, resume)
     bundle = answers.open(options, model, transform)
-    reading.check(context, bundle.card.preprocess)
+    reading.check(context, bundle.card.specs)
     many = bool(cluster.ray or len(files) > 1 or containers(files))
     engine, settings = tune_settings(bundle, reading.settings(runtime, answers.coverage), many=many)
     check_coverage(bundle.card, settings.coverage, model or "")
@@ -109,6 +109,8 @@ def _check_local_run(files: list[Path], answers: AnswerOptions, format: str, res
     file = answers.file
     if (failed := check_run(files, file, format, resume=resume, layout=answers.layout())) is not None:
         say(f"{file} is complete: nothing is left to do, whatever model and images it was made from", err=True)
+        if format in ("table", "zoo"):
+            say(f"exit code 0: text does not tell whether an image of {file} failed, .csv and .jsonl do", err=True)
         raise typer.Exit(1 if failed else 0)
     if not file:
         check_output()

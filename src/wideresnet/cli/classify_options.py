@@ -13,6 +13,8 @@ from wideresnet.cli.groups import ModelOptions, RuntimeOptions
 from wideresnet.cli.options import BatchSize, ClassNames, Coverage, Dedupe, FastDecode, IgnoreExif, InferMode, Lang
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from wideresnet.bundle import Bundle
     from wideresnet.output.row_format import RecordLayout
     from wideresnet.records import Exif, InferenceSettings, ModelCard, Preprocess
@@ -77,9 +79,9 @@ class ReadOptions:
     infer_mode: InferMode = "async"
     dedupe: Dedupe = False
 
-    def check(self, context: typer.Context, spec: Preprocess) -> None:
-        """Raise ConfigError for --fast-decode with a preprocessing whose crops it changes."""
-        squares = spec.interpolation == "opencv-bilinear"
+    def check(self, context: typer.Context, specs: Iterable[Preprocess]) -> None:
+        """Raise ConfigError for --fast-decode with a preprocessing whose crops it would change."""
+        squares = any(spec.interpolation == "opencv-bilinear" for spec in specs)
         check_unused(context, squares, "on a transform by OpenCV's bilinear resize", "fast_decode")
 
     def settings(self, runtime: RuntimeOptions, coverage: float | None) -> InferenceSettings:

@@ -108,6 +108,8 @@ def _are_files(a: str, b: str) -> bool:
 
 def _compare_files(a: Path, b: Path, data: Path | None, labels: str) -> Comparison:
     from wideresnet.datasets.labels.formats import read_list_or_file
+    from wideresnet.datasets.pairing import pair_by_name, pair_by_path
+    from wideresnet.report.comparison import shown_paths
     from wideresnet.tasks.evaluate.comparison import compare_files
 
     classes = read_list_or_file(labels)
@@ -117,7 +119,12 @@ def _compare_files(a: Path, b: Path, data: Path | None, labels: str) -> Comparis
         return result
     if not result.labels.names:
         raise ConfigError("--data needs the classes of the files", hint="give --labels, such as cifar10 or a file")
-    return replace(result, items={item.path: item for item in open_data(data, result.labels).items})
+    items = {item.path: item for item in open_data(data, result.labels).items}
+    shown = shown_paths(result.report)
+    pairs = pair_by_path(shown, items) or pair_by_name(shown, items)
+    if len(pairs) < len(shown):
+        list_notes([f"{len(shown) - len(pairs)} of {len(shown)} images of the page are not in {data}"])
+    return replace(result, items={path: items[name] for path, name in pairs.items()})
 
 
 def _compare_models(
