@@ -87,9 +87,11 @@ def recommend(
     """Return every published set of weights in every precision of this machine, and ``cascades``, most accurate first.
 
     ``best``: no other is both as accurate and as fast; ``fits``: it meets the requirements. ``benchmark`` is a document
-    of ``wrn bench -o``, of which only rows with ``threads`` (0: any) count. Raises ConfigError if it cannot be read, is
-    of another CPU or has no such row, and for other cascades than of ImageNet's classes, certified with labels.
+    of ``wrn bench -o``, of which only rows with ``threads`` (0: every CPU of this process) count. Raises ConfigError
+    if it cannot be read, is of another CPU or has no such row, and for other cascades than of ImageNet's classes,
+    certified with labels.
     """
+    threads = threads or available_cpus()
     names = *(weights.architecture for weights in CATALOGUE.values()), *(card.name for card in cascades.values())
     rows = _usable_rows(benchmark, names, threads) if benchmark else []
     choices = [choice for weights in CATALOGUE.values() for choice in _choices(weights, peak, rows)]
@@ -103,16 +105,19 @@ def recommend(
 
 def _usable_rows(benchmark: Path, names: tuple[str, ...], threads: int) -> list[_Row]:
     """Return the rows of OpenVINO, of models that begin with ``names``, in a document of ``wrn bench``."""
-    rows = [row for row in read_rows(benchmark) if threads in (0, row.threads) and row.model.startswith(names)]
+    rows = [row for row in read_rows(benchmark) if row.threads == threads and row.model.startswith(names)]
     if not rows:
-        option, of_threads = (f" --threads {threads}", f" with {threads} threads") if threads else ("", "")
-        hint = f"wrn bench -m wide_resnet50_2 --random-weights --what engine --what latency{option} -o FILE"
-        raise ConfigError(f"{benchmark} has no engine or latency row of openvino{of_threads} for these models", hint)
+        hint = f"wrn bench -m wide_resnet50_2 --random-weights --what engine --what latency --threads {threads} -o FILE"
+        problem = f"{benchmark} has no engine or latency row of openvino with {threads} threads for these models"
+        raise ConfigError(problem, hint)
     return rows
 
 
 def read_rows(benchmark: Path) -> list[_Row]:
-    """Read the rows of OpenVINO in a document of ``wrn bench``. Raises ConfigError."""
+    """Read the rows of OpenVINO in a document of ``wrn bench``; shares are of the peak of a row's own threads.
+
+    The document's are of the peak of its most threads. Raises ConfigError.
+    """
     with os_errors_as(ConfigError, f"cannot read {benchmark}"):
         data = read_file(benchmark)
     try:
@@ -123,7 +128,12 @@ def read_rows(benchmark: Path) -> list[_Row]:
     if (cpu := document.machine.get("cpu")) != cpu_name():
         hint = "measure on this machine with 'wrn bench -o'"
         raise ConfigError(f"{benchmark} was measured on {cpu}, this is {cpu_name()}", hint)
-    return [row for row in document.rows if row.engine == "openvino" and row.what in ("engine", "latency")]
+    most = max((row.threads for row in document.rows), default=1)
+    return [
+        replace(row, peak_share=row.peak_share and row.peak_share * most / row.threads)
+        for row in document.rows
+        if row.engine == "openvino" and row.what in ("engine", "latency")
+    ]
 
 
 def _choices(weights: Weights, peak: Peak, rows: Sequence[_Row]) -> Iterator[Choice]:
@@ -156,7 +166,7 @@ def _cascade(name: str, card: ModelCard, peak: Peak, rows: Sequence[_Row], threa
     own = [row for row in rows if row.model == card.name and row.precision == cascade.precision]
     limit = 1e9 * (getattr(peak, cascade.precision, None) or peak.f32 or math.nan) / (2 * cascade.point.macs)
     (rate, speed), (lone, latency) = (_rate(kind, own, own, limit) for kind in ("engine", "latency"))
-    if speed == "predicted" and (turns := cascade.speed) and turns.cpu == cpu_name() and threads in (0, turns.threads):
+    if speed == "predicted" and (turns := cascade.speed) and turns.cpu == cpu_name() and turns.threads == threads:
         rate, speed = median(turns.cascade), "measured"
     return Choice(
         name, card.preprocess.crop, cascade.precision, cascade.point.top1, rate, 1e3 / lone, speed, cascade.data,
