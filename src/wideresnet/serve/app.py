@@ -38,7 +38,7 @@ from wideresnet.serve.http.request_body import inflate, read_body, read_images
 from wideresnet.serve.http.request_checks import PARAMETERS, check_query, method_error, parse_number, route_error
 from wideresnet.serve.http.static_files import PAGE_POLICY, STATIC_FILES, read_static_file
 from wideresnet.serve.inference import image_error, infer_request, parse_coverage, parse_in_turn
-from wideresnet.serve.jobs import Outcome
+from wideresnet.serve.jobs import STAGES, Outcome
 from wideresnet.serve.metrics import CONTENT_TYPE
 from wideresnet.serve.responses import Outputs, render_response
 from wideresnet.serve.service import Service
@@ -194,7 +194,7 @@ def _answer(
 
 def _milliseconds(context: RequestContext, read_seconds: float, outcomes: Sequence[Outcome[Any]]) -> dict[str, float]:
     """Return the times of a response; of several images the longest of each stage."""
-    stages = {stage: max(outcome.seconds[stage] for outcome in outcomes) for stage in outcomes[0].seconds}
+    stages = {stage: max(outcome.seconds.get(stage, 0.0) for outcome in outcomes) for stage in STAGES}
     times = {"read": read_seconds, **stages, "total": context.seconds}
     return {stage: round(1000 * seconds, 3) for stage, seconds in times.items()}
 

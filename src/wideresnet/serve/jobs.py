@@ -29,7 +29,7 @@ STAGES = ("decode", "wait", "infer")
 
 @dataclass(frozen=True, eq=False)
 class Outcome(Generic[Result]):
-    """The result of one input or its error, and the seconds of each of ``STAGES``.
+    """The result of one input or its error, and the seconds of those of ``STAGES`` that ran.
 
     Of a calibrated model also the p-value of each image, and the probability of its likeliest class.
     """
@@ -58,7 +58,7 @@ class Job(Generic[Result]):
     unanswered: NDArray[np.bool_] | None = None    # [N]: images that no member has answered yet
     logits: NDArray[np.float32] | None = None      # [N, C] of those that reached a member
     members: NDArray[np.int64] | None = None       # [N]: those that answered
-    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+    seconds: dict[str, float] = field(default_factory=dict)    # of the stages that ran
     outcome: Outcome[Result] | None = None
     pixels: NDArray[np.uint8] | None = None        # for an observer, as its answers: all crops, of a cascade the first
     answers: NDArray[np.float32] | None = None     # [N, C]
@@ -73,7 +73,7 @@ class Job(Generic[Result]):
 
     def end_stage(self, stage: str, now: float) -> None:
         """Add the time since the previous stage ended to ``stage``."""
-        self.seconds[stage] += now - self.stage_started
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self.stage_started
         self.permit.context.stages.append((stage, self.stage_started, now))
         self.stage_started = now
 

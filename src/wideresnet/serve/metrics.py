@@ -104,6 +104,14 @@ class CascadeMetrics(Collector):
 
     def __init__(self) -> None:
         self.models: list[ModelWorker] = []
+        self._reached: dict[str, list[int]] = {}   # by the model's name, whatever is reloaded
+
+    def set_models(self, models: list[ModelWorker]) -> None:
+        """Report the cascades among ``models``; those of an earlier name continue its counts."""
+        self.models = models
+        for model in models:
+            if model.cascade:
+                model.cascade.continue_counts(self._reached.setdefault(model.name, model.cascade.reached))
 
     def collect(self) -> Iterator[Metric]:
         """Yield the images of each cascade, and how many each of its members passed on; see ``Collector``."""
@@ -206,7 +214,7 @@ class Metrics:
     def set_models(self, models: Iterable[ModelWorker]) -> None:
         """Report ``models`` as the open ones."""
         self._info.clear()
-        self._cascades.models = models = list(models)
+        self._cascades.set_models(models := list(models))
         calibrated = {model.name: model for model in models if model.classifier.card.uncertainty}
         if calibrated or self._uncertainty:
             self._uncertainty = self._uncertainty or UncertaintyMetrics(self._registry)

@@ -236,7 +236,8 @@ def open_socket(host: str, port: int, option: str = "--port", is_shared: bool = 
                 listener.setsockopt(socket.SOL_SOCKET, name, 1)
             listener.bind((host, port))
         else:
-            listener = socket.create_server((host, port), family=family, backlog=2048)
+            both = family == socket.AF_INET6 and socket.has_dualstack_ipv6()        # "::" is IPv4 too, as in gRPC
+            listener = socket.create_server((host, port), family=family, backlog=2048, dualstack_ipv6=both)
         # Connections inherit TCP_NODELAY. asyncio only sets it for sockets created with IPPROTO_TCP; without it each
         # response, which is written in two pieces, waits 40 ms for the client's delayed acknowledgement.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

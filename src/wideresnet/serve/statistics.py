@@ -24,7 +24,8 @@ class CascadeStatistics:
 
     def __init__(self, cascade: Cascade) -> None:
         self.certified95 = cascade.point.passed_on95
-        self.reached = [0] * len(cascade.members)  # images, by member
+        self._members = len(cascade.members)
+        self.reached = [0] * self._members         # images, by member
         self.checked = self._latest = PassedOn(self.certified95)   # ``checked``: the last complete window
         self.is_reported = False                   # that ``is_unusual``
 
@@ -33,10 +34,15 @@ class CascadeStatistics:
         for answered in members:
             for number in range(answered + 1):
                 self.reached[number] += 1
-        last = members.count(len(self.reached) - 1)
+        last = members.count(self._members - 1)
         self._latest += PassedOn(self.certified95, last, len(members))
         if self._latest.n >= WINDOW:
             self.checked, self._latest = self._latest, PassedOn(self.certified95)
+
+    def continue_counts(self, reached: list[int]) -> None:
+        """Count on in ``reached``, of an earlier cascade of this name that may still answer: no counter decreases."""
+        reached.extend([0] * (self._members - len(reached)))
+        self.reached = reached
 
     @property
     def is_unusual(self) -> bool:

@@ -165,10 +165,11 @@ class ModelWorker:
 
     def _read_pixels(self, job: Job[Any], read: Callable[[bytes], Crops], *, quick: bool = False) -> list[Decoded]:
         """Return the job with its pixels, or nothing where it has failed or, not ``quick``, was set aside."""
+        job.end_stage("wait", time.perf_counter())
+        if job.permit.context.cancelled:
+            self._fail([job], TimeoutError())
+            return []
         try:
-            job.end_stage("wait", time.perf_counter())
-            if job.permit.context.cancelled:
-                raise TimeoutError
             pixels = job.item
             if isinstance(pixels, bytes):
                 if not (quick or job.slow_bytes or job.crops) and is_slow(workload(pixels), self._limits):
@@ -179,6 +180,7 @@ class ModelWorker:
             job.end_stage("decode", time.perf_counter())
             job.pixels = pixels if job.pixels is None else job.pixels
         except BaseException as error:
+            job.end_stage("decode", time.perf_counter())
             self._fail([job], error)
             return []
         return [(job, pixels)]
@@ -260,6 +262,7 @@ class ModelWorker:
                 for decoded in batch:
                     self._run([decoded], member)
                 return
+            batch[0][0].end_stage("infer", time.perf_counter())
             batch[0][0].fail(error)
             finished.append(batch[0][0])
         else:

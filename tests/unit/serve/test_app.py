@@ -715,6 +715,15 @@ def test_metrics_count_by_route_model_and_status(client) -> None:
     assert "wrn_queue_depth 0.0" in page
 
 
+def test_only_stages_that_ran_are_observed(client) -> None:
+    """A damaged image was decoded in vain, and never inferred."""
+    assert client.post("/v1/classify", content=png(1)).status_code == 200
+    assert client.post("/v1/classify", content=png(1)[:-40]).status_code == 400
+    page = client.get("/metrics").text
+    for stage, count in (("decode", 2), ("infer", 1)):
+        assert f'wrn_stage_seconds_count{{model="{NAME}",stage="{stage}"}} {count}.0' in page
+
+
 def test_the_models_are_listed(client) -> None:
     listed = client.get("/v1/models").json()
     assert listed["default"] == NAME

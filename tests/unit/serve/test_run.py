@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -37,6 +38,15 @@ def listener() -> Iterator[Any]:
 
 async def fail(*_: object) -> bool:
     raise NO_THREAD
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_all_addresses_of_ipv6_are_those_of_ipv4_too(is_shared: bool) -> None:
+    """As for gRPC, whatever the number of workers."""
+    with open_socket("::", 0, is_shared=is_shared) as listener:
+        listener.listen()
+        socket.create_connection(("127.0.0.1", listener.getsockname()[1])).close()
 
 
 def test_a_start_that_fails_in_any_way_ends_the_process(listener: Any, monkeypatch: pytest.MonkeyPatch) -> None:

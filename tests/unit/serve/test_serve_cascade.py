@@ -250,6 +250,22 @@ def test_cancelled_requests_are_not_passed_on() -> None:
     assert metrics_of(service, "wrn_cascade_images_total") == {'{model="c"}': 0}
 
 
+def test_no_counter_decreases_when_a_cascade_is_opened_again() -> None:
+    bundle = tiny_cascade(thresholds=(2.0,))
+    assert bundle.card.cascade
+    service = serve(bundle, CascadeEngine(bundle.card.cascade, [GatedEngine(), GatedEngine()]))
+    model = service.models["c"]
+    assert model.cascade
+    model.cascade.add([1, 0])
+    again = serve(bundle, CascadeEngine(bundle.card.cascade, [GatedEngine(), GatedEngine()])).models["c"]
+    service.metrics.set_models([again])
+    model.cascade.add([1])                         # was running
+    assert again.cascade
+    again.cascade.add([0])
+    assert metrics_of(service, "wrn_cascade_images_total") == {'{model="c"}': 4}
+    assert metrics_of(service, "wrn_cascade_passed_on_total") == {'{member="0",model="c"}': 2}
+
+
 def test_the_seconds_of_all_members_count() -> None:
     bundle, first, last = tiny_cascade(thresholds=(2.0,)), GatedEngine(), GatedEngine()
     assert bundle.card.cascade

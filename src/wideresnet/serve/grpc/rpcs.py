@@ -208,8 +208,12 @@ def _server_metadata(call: Call) -> dict[str, Any]:
 
 
 def _model_ready(call: Call) -> dict[str, Any]:
-    if call.service.models:                        # else they are loading: no error for a client that waits
+    try:
         call.model()
+    except ApiError as error:                      # a client may wait for a model: no error, as in Triton
+        if error.kind not in ("model", "loading"):
+            raise
+        return {"ready": False}
     return {"ready": call.service.ready}
 
 

@@ -205,7 +205,7 @@ class MultipartReader:
 
 def inflate(body: bytes, encoding: str, limit: int) -> bytes:
     """Undo ``Content-Encoding``. Raises ApiError for a damaged body, and for more than ``limit`` bytes."""
-    if encoding not in ("gzip", "deflate"):
+    if encoding not in ("gzip", "x-gzip", "deflate"):
         raise ApiError("type", f"unsupported Content-Encoding: {encoding[:40]!r}", "send gzip or deflate")
     decompressor = zlib.decompressobj(_WINDOW)
     try:

@@ -490,9 +490,11 @@ def test_documents_are_those_of_http(make_service, make_model) -> None:
             assert numbers(document.get("config", document)) == numbers((await client.get(path)).json()), path
         index = await rpc("RepositoryIndex")
         assert numbers(MessageToDict(index)["models"]) == numbers((await client.post("/v2/repository/index")).json())
-        for method in ("ModelReady", "ModelMetadata", "ModelConfig", "ModelStatistics"):
+        for method in ("ModelMetadata", "ModelConfig", "ModelStatistics"):
             assert (await rpc.refused(rpc(method, name="other")))[0] == "NOT_FOUND"
             assert (await rpc.refused(rpc(method, name=NAME, version="2")))[0] == "NOT_FOUND"
+        for fields in ({"name": "other"}, {"name": NAME, "version": "2"}):           # no error for a client that waits
+            assert not (await rpc("ModelReady", **fields)).ready
 
     service = make_service()
     service.set_models({NAME: open_model(make_model(), FakeEngine())})
