@@ -59,7 +59,7 @@ def main() -> None:
     curves = {
         f"before: ECE {100 * before.calibration_error:.1f} %": _curve(before),
         f"calibrated: ECE {100 * after.calibration_error:.1f} %": _curve(after),
-        "as often right as sure": [(0.0, 0.0), (100.0, 100.0)],
+        "perfect calibration": [(0.0, 0.0), (100.0, 100.0)],
     }
     _save(options.images / "reliability.svg", lines("Reliability", curves, "probability of the answer, %", "right, %"))
     assert after.uncertainty

@@ -166,7 +166,7 @@ class Classifier:
                 yield batch
 
         if isinstance(self.engine, CascadeEngine):
-            for logits, members in self.engine.answers((batch.pixels, *batch.further) for batch in read()):
+            for logits, members in self.engine.answers((batch.pixels, *batch.member_crops) for batch in read()):
                 yield replace(waiting.popleft(), members=members), logits
             return
         for logits, *scores in self._outputs(batch.pixels for batch in read()):

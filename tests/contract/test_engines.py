@@ -337,6 +337,6 @@ def test_an_impossible_number_of_threads_is_refused_before_any_runtime_sees_it(t
 
 
 def test_an_unknown_precision_is_refused_with_the_known_ones():
-    with pytest.raises(ConfigError, match="no arithmetic called 'f16'") as caught:
+    with pytest.raises(ConfigError, match="no precision called 'f16'") as caught:
         open_engine(tiny_bundle(), options=EngineOptions(precision="half"))
     assert caught.value.hint == "known: f32, bf16"

@@ -102,7 +102,8 @@ def test_a_image_that_cannot_be_read_is_listed_and_the_exit_code_says_so(wrn: Wr
     done = wrn("finetune", "--from", tiny, "--data", pets, "-o", "run", "--format", "json")
     assert (done.json["train"] + done.json["val"], len(done.json["failures"])) == (10, 1)
     told = json.loads(Path("run/bundle/card.json").read_text())["notes"]["pictures"]
-    assert told == f"{done.json['train']} to learn from, {done.json['val']} in val", "of those that could be read"
+    counts = done.json["train"], done.json["val"]
+    assert told == "{} for training, {} for validation".format(*counts), "of those that could be read"
 
 
 @pytest.mark.parametrize(
@@ -170,7 +171,7 @@ def test_what_is_odd_about_the_division_is_said(wrn: Wrn, pets: Path, tiny: Path
     assert done.code == 0
     for note in (
         "8 of 11 images are in val, not 0.99999: one a class at least",
-        "3 images are to learn from, fewer than the 8 for validation",
+        "3 training images, fewer than the 8 for validation",
         "1 of 3 classes have one image only, which is none of validation",
         "pets has N01440764 / and n01440764/: classes of their own that differ in case or blanks only",
     ):

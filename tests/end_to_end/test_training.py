@@ -218,7 +218,7 @@ def test_a_training_set_smaller_than_the_validation_set_is_said(wrn: Wrn, pets: 
         (pets / old).rename(pets / new)
     for arguments in (("-o", "one", "--set", "epochs=1"), ("--dry-run",)):
         done = wrn("train", "pets.toml", "--data", "pets", "--set", "batch_size=2", *arguments)
-        assert (done.code, "6 images are to learn from, fewer than the 24 for validation" in done.err) == (0, True)
+        assert (done.code, "6 training images, fewer than the 24 for validation" in done.err) == (0, True)
 
 
 def test_a_run_does_not_continue_on_other_images_of_the_same_number(wrn: Wrn, pets: Path) -> None:

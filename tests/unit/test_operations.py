@@ -27,10 +27,10 @@ def tool(name: str) -> dict[str, Any]:
 def metrics() -> set[str]:
     """Every name of the /metrics of a fresh service with workers, also of what has no value yet."""
     from wideresnet.serve.admission import AdmissionController
-    from wideresnet.serve.figures import render_sum
     from wideresnet.serve.metrics import Metrics, ShadowMetrics, UncertaintyMetrics
     from wideresnet.serve.settings import ServeSettings
     from wideresnet.serve.shadow import Shadow
+    from wideresnet.serve.worker_metrics import render_sum
 
     service = Metrics(AdmissionController(1, 1))
     UncertaintyMetrics(service._registry)          # those of calibrated models

@@ -29,7 +29,7 @@ def identify(
     device: InferenceDevice = "cpu",
     format: Format = "table",
 ) -> None:
-    """Find the normalisation and the form of a network that its weights file does not state, by evidence.
+    """Infer the normalisation and variant of a network, which its weights file does not state, from images.
 
     The best convention is the one under which the network reproduces the statistics that its batch norms stored in
     training; with --data, the best one of the most accurate ones. At most 512 images are used. Exit code 1: one of them

@@ -91,7 +91,7 @@ def run_with_bar(work: Generator[Progress, None, Report], description: str = "",
 
 def update_bar(bars: Bars, task: TaskID, event: Progress) -> None:
     """Show ``event`` in the bar ``task``."""
-    bars.update(task, description=event.what, completed=event.done, total=event.total or None)
+    bars.update(task, description=event.activity, completed=event.done, total=event.total or None)
 
 
 @contextmanager

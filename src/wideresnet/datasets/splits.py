@@ -133,7 +133,7 @@ def with_warnings(split: Split) -> Split:
     if similar := sorted(name for name, spelling in zip(names, spellings, strict=True) if counts[spelling] > 1):
         notes.append(f"{split.name} has {name_list(similar)}: classes of their own that differ in case or blanks only")
     if (train := len(split.train.items)) < (val := len(split.val.items)):
-        notes.append(f"{train:,} images are to learn from, fewer than the {val:,} for validation")
+        notes.append(f"{train:,} training images, fewer than the {val:,} for validation")
     return with_note(split, *notes)
 
 

@@ -50,7 +50,7 @@ def open_engine(bundle: Bundle, name: str = "openvino", options: EngineOptions |
 def check_precision(bundle: Bundle, precision: str) -> None:
     """Raise ConfigError for an arithmetic that does not exist, or that the bundle's graph does not have."""
     if precision not in PRECISIONS:                # "did you mean 'bf16'?" would not be it, for f16
-        raise ConfigError(f"no arithmetic called {precision!r}", hint=f"known: {', '.join(PRECISIONS)}")
+        raise ConfigError(f"no precision called {precision!r}", hint=f"known: {', '.join(PRECISIONS)}")
     if precision == "bf16" and bundle.card.precision == "int8":
         hint = "leave out the precision, or open the model that it was compiled from"
         raise ConfigError(f"{bundle.card.name} is stored in int8 and cannot run in bf16", hint)

@@ -22,7 +22,7 @@ from wideresnet.images.preprocess import preprocess
 from wideresnet.images.workload import workload
 from wideresnet.records import Exif, Preprocess
 
-KEPT = 2**26                                       # bytes of the decoded images that one reader keeps, at most
+MAX_DECODED_BYTES = 2**26                          # of the decoded images that one reader keeps, at most
 PIXEL_BYTES = 4                                    # of RGB in Pillow
 
 
@@ -49,9 +49,9 @@ class Crops:
 class ImageReader:
     """Decodes images, once each, and makes their crops by ``specs``; see ``loader.load_crop`` for the arguments.
 
-    Of several crops only the first is made, and the decoded image kept for the others: up to ``KEPT`` bytes in all,
-    beyond which all crops are made at once, and so are those of images that are decoded in a process. Threads may share
-    a reader. Raises ConfigError for another ``exif``.
+    Of several crops only the first is made, and the decoded image kept for the others: up to ``MAX_DECODED_BYTES`` in
+    all, beyond which all crops are made at once, and so are those of images that are decoded in a process. Threads may
+    share a reader. Raises ConfigError for another ``exif``.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class ImageReader:
     ) -> None:
         check_choice("way to treat EXIF", exif, get_args(Exif))
         self.specs, self.limits, self._exif, self._reduced = specs, limits, exif, reduced
-        self._free, self._lock = KEPT, threading.Lock()
+        self._free, self._lock = MAX_DECODED_BYTES, threading.Lock()
 
     def read(self, data: bytes) -> Crops:
         """Decode an image in this thread. Raises ImageError."""

@@ -42,8 +42,8 @@ def load_batches(
     thread, at most two batches ahead of the batch that was last yielded. Closing the iterator (or an error in the
     caller's loop) ends the threads. Decoding runs in ``threads`` threads beside the caller, None: one for each CPU of
     this process; with 1 in the calling thread, where arrays that are crops already are always copied. ``reduced``: see
-    ``load_crop``. With several ``spec``, the first makes ``pixels`` and the others ``further``, whose rows are made
-    when they are read, from one decoded image.
+    ``load_crop``. With several ``spec``, the first makes ``pixels`` and the others ``member_crops``, whose rows are
+    made when they are read, from one decoded image.
 
     Raises ConfigError for a batch size or number of threads below 1.
     """
@@ -145,7 +145,7 @@ def _batch(group: list[Outcome], reader: ImageReader) -> Batch:
     images, side = [crops for _, crops in readable], reader.specs[0].crop
     return Batch(
         pixels=np.stack([crops[0] for crops in images]) if images else np.empty((0, side, side, 3), np.uint8),
-        further=tuple(LaterCrops(reader, images, index) for index in range(1, len(reader.specs))),
+        member_crops=tuple(LaterCrops(reader, images, index) for index in range(1, len(reader.specs))),
         items=tuple(item for item, _ in readable),
         failures=tuple(failed.values()),
         failed=tuple(failed),

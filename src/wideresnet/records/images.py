@@ -132,7 +132,7 @@ class Batch:
 
     ``pixels`` is RGB uint8 [N, S, S, 3]; ``items`` are its N items. N may be 0 when all failed. ``failed``
     holds the indices of ``failures`` among all. ``known_scores`` [N]: of a calibrated network that has run. For a
-    cascade ``further`` are the other crops that its members need, by row; once it has run, ``members`` [N] are
+    cascade ``member_crops`` are the other crops that its members need, by row; once it has run, ``members`` [N] are
     the indices of those that answered.
     """
 
@@ -141,7 +141,7 @@ class Batch:
     failures: tuple[Failure, ...] = ()
     failed: tuple[int, ...] = ()
     known_scores: NDArray[np.float32] | None = None
-    further: tuple[CropsByRow, ...] = ()
+    member_crops: tuple[CropsByRow, ...] = ()
     members: NDArray[np.int64] | None = None
 
     def in_order(self, results: Sequence[Result]) -> Iterator[Result | Failure]:

@@ -14,7 +14,7 @@ Report = TypeVar("Report")
 class Progress:
     """The current activity, and the number of finished steps out of ``total`` (0: the total is unknown)."""
 
-    what: str
+    activity: str
     done: int
     total: int
 

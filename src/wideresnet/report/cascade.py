@@ -47,7 +47,7 @@ def facts(cascade: Cascade) -> list[tuple[str, str]]:
     """Return the members, the rule and the measurements of a cascade as names with values."""
     point, last = cascade.point, cascade.members[-1]
     members = [
-        f"{member.name} ({member.preprocess.crop} px, {member.macs / 1e6:,.0f} M MACs, asked about"
+        f"{member.name} ({member.preprocess.crop} px, {member.macs / 1e6:,.0f} M MACs, runs on"
         f" {percent(images / point.n, 1)})" for member, images in zip(cascade.members, point.reached, strict=True)
     ]  # fmt: skip
     answers = ("other answers", f"{percent(point.drop)}, at most {percent(point.bound95)}")
@@ -59,7 +59,7 @@ def facts(cascade: Cascade) -> list[tuple[str, str]]:
     images = f"{point.n:,} images of {cascade.data}, in {cascade.engine} {cascade.precision}"
     return [
         ("members", " -> ".join(members)),
-        ("rule", f"{point.rule} below {_thresholds(point)} passes on, after temperatures of {temperatures}"),
+        ("rule", f"images with {point.rule} below {_thresholds(point)} are passed on; temperatures: {temperatures}"),
         answers,
         ("passed on", f"{percent(point.passed_on, 2)} (95 % interval {interval_text(point.passed_on95)})"),
         ("cost", f"{point.macs / 1e6:,.1f} M MACs on average, {cascade.macs_ratio(point):.2f} times fewer"),
@@ -134,7 +134,7 @@ def to_html(report: CascadeReport, labels: Labels, images: Mapping[str, bytes]) 
         f"Cascade of {' and '.join(member.name for member in cascade.members)}",
         [
             html.section("", html.paragraph(verdict(report) + "."), html.facts(facts(cascade))),
-            html.section("Rules", html.beside(*charts), html.paragraph(METHOD)),
+            html.section("Rules", html.side_by_side(*charts), html.paragraph(METHOD)),
             html.section("", rules, html.downloads({"cascade.json": json_text(to_json(report))})),
             html.section("", html.paragraph(f"A is {cascade.members[-1].name} alone, B the cascade.")),
             comparison.flip_section(report.comparison, labels, images),

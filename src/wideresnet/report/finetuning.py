@@ -12,7 +12,7 @@ from wideresnet.report import evaluation
 from wideresnet.report.escape import json_text
 from wideresnet.report.formats import interval_text, json_percent, percent, pick
 from wideresnet.report.html.evaluation import evaluation_sections, failure_table
-from wideresnet.report.html.page import beside, downloads, facts, lines, page, paragraph, section, table, tiles
+from wideresnet.report.html.page import downloads, facts, lines, page, paragraph, section, side_by_side, table, tiles
 from wideresnet.report.training import epoch_charts, training_images
 
 PATH = (
@@ -28,7 +28,7 @@ def to_text(report: FinetuneReport) -> str:
     return "\n".join(
         [
             f"{report.model}: {MODES[report.mode]} {report.source}, {len(report.labels.names)} classes,"
-            f" {report.train:,} images to learn from, {report.seconds:.0f} s",
+            f" {report.train:,} training images, {report.seconds:.0f} s",
             *(f"top-1 {_accuracy(result)} on {result.data}" for result in evaluations),
             report.chosen,
             f"{report.bundle}: the model;  {report.run}/report.html: the report",
@@ -82,7 +82,7 @@ def shown_evaluation(report: FinetuneReport) -> EvalReport:
 def _tiles(report: FinetuneReport) -> list[tuple[str, str, str]]:
     evaluations = filter(None, (report.evaluation, report.test))
     unread = f"{len(report.failures):,} could not be read" if report.failures else "all could be read"
-    images = f"{report.train:,} to learn from, {report.val:,} in val; {unread}"
+    images = f"{report.train:,} for training, {report.val:,} for validation; {unread}"
     return [
         *(evaluation.accuracy_tile(f"top-1 on {result.data}", result.correct1, result.n) for result in evaluations),
         ("classes", f"{len(report.labels.names):,}", ""),
@@ -104,7 +104,7 @@ def _path(path: Sequence[PathPoint]) -> list[str]:
     axis = "strength of L2, powers of ten"
     return [
         paragraph(PATH),
-        beside(
+        side_by_side(
             lines("Loss on held-out images", {"loss": losses}, axis, "loss"),
             lines("Accuracy on held-out images", {"top-1": accuracies}, axis, "%"),
         ),

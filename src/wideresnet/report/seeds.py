@@ -69,7 +69,7 @@ def to_html(report: SeedsReport, conditions: Mapping[str, object]) -> str:
             html.section("", text, html.table(HEADS, _rows(report), {0, 1, 2})),
             html.section(
                 "Training",
-                html.beside(
+                html.side_by_side(
                     curves("Test accuracy", "top1", "top-1, %", 100),
                     curves("Test loss", "val_loss", "loss"),
                     curves("Training loss", "loss", "loss"),

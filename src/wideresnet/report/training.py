@@ -57,7 +57,7 @@ def epoch_charts(log: Log, held_out: str) -> list[str]:
         return [epochs]
     training = "training, augmented images"
     return [
-        html.beside(
+        html.side_by_side(
             html.lines("Loss", _curves(log, {training: "loss", held_out: "val_loss"}), "epoch", "loss"),
             html.lines("Accuracy", _curves(log, {training: "train_top1", held_out: "top1"}, 100), "epoch", "top-1, %"),
             html.lines("Learning rate", _curves(log, {"learning rate": "learning_rate"}), "epoch", "at the last step"),

@@ -28,9 +28,7 @@ from wideresnet.report.escape import json_text
 from wideresnet.report.shadow import to_html
 from wideresnet.serve import protocol
 from wideresnet.serve.admission import RequestContext
-from wideresnet.serve.control import control, repository_index
 from wideresnet.serve.explain import MAX_MAPS, MapSelection, parse_classes
-from wideresnet.serve.figures import render_sum
 from wideresnet.serve.http.errors import ApiError, as_api_error, problem_response
 from wideresnet.serve.http.middleware import PUBLIC_PATHS, RequestMiddleware
 from wideresnet.serve.http.openapi import openapi_document, render_docs
@@ -38,12 +36,14 @@ from wideresnet.serve.http.request_body import inflate, read_body, read_images
 from wideresnet.serve.http.request_checks import PARAMETERS, check_query, method_error, parse_number, route_error
 from wideresnet.serve.http.static_files import PAGE_POLICY, STATIC_FILES, read_static_file
 from wideresnet.serve.inference import image_error, infer_request, parse_coverage, parse_in_turn
-from wideresnet.serve.jobs import STAGES, Outcome
+from wideresnet.serve.jobs import Outcome
 from wideresnet.serve.metrics import CONTENT_TYPE
+from wideresnet.serve.repository_routes import load_or_unload, repository_index
 from wideresnet.serve.responses import Outputs, render_response
 from wideresnet.serve.service import Service
 from wideresnet.serve.versions import split_name
 from wideresnet.serve.worker import ModelWorker, describe_class
+from wideresnet.serve.worker_metrics import render_sum
 
 Handler = Callable[[Service, Request, RequestContext], Awaitable[Response]]
 
@@ -74,7 +74,7 @@ def make_app(service: Service, lifespan: Lifespan[Any] | None = None) -> ASGIApp
         table.append(("POST", "/v1/explain", explain))
     if service.settings.admin_token is not None:
         for verb in "load", "unload":
-            table.append(("POST", f"/v2/repository/models/{{model:path}}/{verb}", partial(control, verb=verb)))
+            table.append(("POST", f"/v2/repository/models/{{model:path}}/{verb}", partial(load_or_unload, verb=verb)))
     for model in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
         table += [("GET", model, model_metadata), ("GET", f"{model}/ready", model_ready)]
         table += [("GET", f"{model}/config", model_config), ("GET", f"{model}/stats", statistics)]
@@ -194,7 +194,8 @@ def _answer(
 
 def _milliseconds(context: RequestContext, read_seconds: float, outcomes: Sequence[Outcome[Any]]) -> dict[str, float]:
     """Return the times of a response; of several images the longest of each stage."""
-    stages = {stage: max(outcome.seconds.get(stage, 0.0) for outcome in outcomes) for stage in STAGES}
+    names = dict.fromkeys(stage for outcome in outcomes for stage in outcome.seconds)
+    stages = {stage: max(outcome.seconds.get(stage, 0.0) for outcome in outcomes) for stage in names}
     times = {"read": read_seconds, **stages, "total": context.seconds}
     return {stage: round(1000 * seconds, 3) for stage, seconds in times.items()}
 

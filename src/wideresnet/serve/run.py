@@ -21,11 +21,11 @@ import uvicorn
 
 from wideresnet.errors import ConfigError, needs_extra, os_errors_as
 from wideresnet.serve.app import make_app
-from wideresnet.serve.figures import count_workers, write_metrics
 from wideresnet.serve.http.limits import IDLE, LimitedConnection
 from wideresnet.serve.repository import describe_error
 from wideresnet.serve.service import Service
 from wideresnet.serve.settings import ServeSettings
+from wideresnet.serve.worker_metrics import count_workers, write_metrics
 
 SHARE_SECONDS = 0.5                                # between writes of a worker's metrics
 LATE_SECONDS = 1.0                                 # from the last response, for requests on open connections
@@ -59,7 +59,7 @@ def serve(settings: ServeSettings, write: Callable[[str], object]) -> bool:
             process.service.log_message(certificate.note)
         if settings.grpc_port is not None:         # checked here, since gRPC's own error names no reason
             with open_socket(settings.host, settings.grpc_port, "--grpc-port", is_shared=shared) as probe:
-                process.beside = partial(grpc_server, process.service, _address(probe))
+                process.other_server = partial(grpc_server, process.service, _address(probe))
         _raise_file_limit()
         silence_parser_warnings()
         return asyncio.run(process.run())
@@ -69,7 +69,7 @@ class ServerProcess:
     """A service and its uvicorn server. ``beside``: the server of another protocol."""
 
     def __init__(self, service: Service, listener: Listener) -> None:
-        self.beside: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
+        self.other_server: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
         self.service, self._listener = service, listener
         config = uvicorn.Config(
             make_app(self.service, self._lifespan),
@@ -89,7 +89,7 @@ class ServerProcess:
         """See ``serve``."""
         async with self._stack:
             if not self.service.settings.figures:
-                await self._stack.enter_async_context(self.beside())
+                await self._stack.enter_async_context(self.other_server())
             await self._server.serve([self._listener])
         if self._failure is not None:
             raise self._failure
@@ -148,7 +148,7 @@ class ServerProcess:
         try:
             await self.service.load()
             if self.service.settings.figures:
-                await self._stack.enter_async_context(self.beside())
+                await self._stack.enter_async_context(self.other_server())
             gc.collect()
             gc.freeze()                            # spares each collection the objects that stay until the end
             gc.set_threshold(YOUNG_OBJECTS)

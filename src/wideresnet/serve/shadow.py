@@ -150,7 +150,7 @@ class Shadow:
         """Ask B about one image, encoded or the crop [1, S, S, 3], in a thread; ``logits`` [1, C] are A's."""
         if decoded := isinstance(image, bytes):
             crops, _ = decode_in_process(image, shadow.card.specs, "transpose", False, self._settings.limits)
-            batch = Batch(crops[0][None], (), further=tuple(crop[None] for crop in crops[1:]))
+            batch = Batch(crops[0][None], (), member_crops=tuple(crop[None] for crop in crops[1:]))
         else:
             batch = Batch(image, ())
         _, answer = shadow.run(batch)

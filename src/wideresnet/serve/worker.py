@@ -10,8 +10,8 @@ Work passes through two stages, joined by one queue:
     _complete   event loop again, woken once per batch: statistics, permits, futures
 
 For the smallest networks the work of threads that wake each other, and wait for the interpreter lock, is more than the
-work on an image. So small images, ``QUICK`` of a request, are decoded by ``submit`` itself; all those of one turn of
-the event loop enter the queue together.
+work on an image. So small images, ``MAX_SMALL_IMAGES`` of a request, are decoded by ``submit`` itself; all those of one
+turn of the event loop enter the queue together.
 
 The networks of a cascade are members with a queue each, of one pool of threads. A job whose images a member passes on
 enters the next member's queue, and so its next batch; if that member takes another crop, after ``_decode`` once more.
@@ -65,9 +65,9 @@ from wideresnet.serve.statistics import CascadeStatistics, InferenceStatistics
 Observer = Callable[[ModelInput, NDArray[np.uint8], NDArray[np.float32], RequestContext, int], None]
 
 SPACING = 0.25                                     # seconds: about the longest that a thread decodes an image
-# A small image has at most SMALL bytes, a ``workload`` of at most SMALL, and crops with sides of at most SMALL_CROP
-# pixels. At most QUICK small images of a request are decoded on the event loop.
-SMALL, SMALL_CROP, QUICK = 2**13, 64, 16
+# A small image has at most SMALL_WORK bytes, a ``workload`` of at most SMALL_WORK, and crops with sides of at most
+# SMALL_CROP pixels. At most MAX_SMALL_IMAGES small images of a request are decoded on the event loop.
+SMALL_WORK, SMALL_CROP, MAX_SMALL_IMAGES = 2**13, 64, 16
 
 
 class ModelWorker:
@@ -131,7 +131,7 @@ class ModelWorker:
         turn = started + SPACING * first
         job = Job(item, images, permit, postprocess, loop.create_future(), started, first, turn)
         permit.acquire(images)
-        if first < QUICK and self._is_quick(item):
+        if first < MAX_SMALL_IMAGES and self._is_quick(item):
             self._ready += self._read_pixels(job, self._images.read, quick=True)
             loop.call_soon(self._queue_ready)
             return job.future
@@ -145,10 +145,10 @@ class ModelWorker:
 
     def _is_quick(self, item: ModelInput) -> bool:
         """Return whether an input is read in less time than it takes to wake a thread."""
-        if not isinstance(item, bytes) or not self._has_small_crops or len(item) > SMALL:
+        if not isinstance(item, bytes) or not self._has_small_crops or len(item) > SMALL_WORK:
             return not isinstance(item, bytes)
         with suppress(ImageError):                 # for the thread that decodes it
-            return (work := workload(item)) <= SMALL and not is_slow(work, self._limits)
+            return (work := workload(item)) <= SMALL_WORK and not is_slow(work, self._limits)
         return False
 
     def _queue_ready(self) -> None:

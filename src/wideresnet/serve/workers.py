@@ -21,10 +21,10 @@ from tempfile import TemporaryDirectory
 
 from wideresnet.errors import ConfigError, WrnError, check_extra
 from wideresnet.machine import available_cpus
-from wideresnet.serve.figures import count_workers, keep_counts
 from wideresnet.serve.run import describe_address, open_socket, serve
 from wideresnet.serve.service import Service
 from wideresnet.serve.settings import ServeSettings
+from wideresnet.serve.worker_metrics import count_workers, keep_counts
 
 TICK = 0.1                                         # seconds between looks at the workers
 BACKOFF_MIN, BACKOFF_MAX = 0.5, 30.0               # seconds before a worker is started again

@@ -1,4 +1,4 @@
-"""Batches of CIFAR, SVHN or class folders for the training loop, in an order that only (seed, epoch) decide."""
+"""Batches of CIFAR, SVHN or class folders for training; their order follows from seed and epoch alone."""
 
 from __future__ import annotations
 

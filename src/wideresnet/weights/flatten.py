@@ -66,7 +66,7 @@ def flatten(root: Any) -> tuple[dict[str, Tensor], dict[str, Fact], int]:
         elif isinstance(value, dict | list | tuple | Opaque) and id(value) not in open_containers:
             open_containers[id(value)] = _children(value, f"{path}." if path else "")
         if budget < 0 or len(open_containers) > MAX_DEPTH:
-            raise WeightsError("refused: what it holds is nested without end", hint=SAVE_AGAIN)
+            raise WeightsError("refused: its values are nested too deeply, or too many", hint=SAVE_AGAIN)
     return tensors, facts, cut
 
 

@@ -96,13 +96,13 @@ def _choose(
     """
     live = [network for network in networks if network not in averages]
     names = ", ".join(repr(network.prefix) for network in networks)
-    students = {network.architecture.name for network in live if not network.beside}
+    students = {network.architecture.name for network in live if not network.is_auxiliary}
     match which:
         case None:
             chosen = averages
             if averages and not all(_is_blank(network, reader) for network in live):
                 chosen = [average for average in averages if not _is_blank(average, reader)]
-            chosen = chosen or [n for n in live if not n.beside or n.architecture.name in students] or live
+            chosen = chosen or [n for n in live if not n.is_auxiliary or n.architecture.name in students] or live
         case "ema":
             chosen = averages
         case "live":

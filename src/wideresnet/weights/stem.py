@@ -1,4 +1,4 @@
-"""The first norm of a network as a witness of the pixels that it was trained on.
+"""Statistics of a network's first norm, which show how its training images were normalised.
 
 A batch norm keeps mean and variance of what it saw in training. After the first convolution these depend on the
 normalisation of the pixels alone, so that ordinary images show a wrong one without labels.

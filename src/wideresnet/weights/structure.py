@@ -46,7 +46,7 @@ class Network:
         return _is_averaged(self.scope)
 
     @property
-    def beside(self) -> bool:
+    def is_auxiliary(self) -> bool:
         """True if its names say that it is a teacher or another aid of training."""
         return not AUXILIARY.isdisjoint(words_of(self.scope))
 
@@ -214,7 +214,7 @@ def _idle(
     sizes = ((), (network.architecture.classes,))   # of parameters of losses
     idle: dict[str, str] = {}
     for module in modules:
-        beside = is_auxiliary(module.tokens[len(inside) :])
+        auxiliary = is_auxiliary(module.tokens[len(inside) :])
         idle_shape = module.kind == "linear" or (module.shape in sizes and "running_var" not in module.tensors)
         if module in used.values():
             continue
@@ -224,9 +224,9 @@ def _idle(
         elif module.tokens[: len(inside)] != inside:
             partly = module.kind == "conv" and _is_averaged(module.tokens)
             idle[module.name] = "of an incomplete moving average" if partly else "outside of the network"
-        elif beside and _within(module, paths) and not _within(module, used):
+        elif auxiliary and _within(module, paths) and not _within(module, used):
             idle[module.name] = "of a block that the network does not call"
-        elif beside:
+        elif auxiliary:
             idle[module.name] = "beside the network"
         elif _within(module, used):
             raise Mismatch(f"{module.name} may change what a layer of the network computes")

@@ -310,7 +310,7 @@ from wideresnet.records import Labels, Preprocess
 decoded.BATCH, decoded.FLUSH_INTERVAL = 4, 8
 data = labelled_folder(Path("pets"), Labels(("a", "b")))
 for event in decoded.decode_onto_disk(decoded.open_store(Path("cache"), "pets", data, Preprocess(resize=8, crop=8)), 1):
-    print(event.what, event.done, flush=True)
+    print(event.activity, event.done, flush=True)
     if event.done == int(sys.argv[1]):
         sys.stdin.readline()
 """
@@ -329,7 +329,7 @@ def test_a_killed_process_keeps_nobody_waiting_and_what_it_made_counts(data: Lab
         assert process.stdout is not None
         assert [process.stdout.readline() for _ in range(3)][-1] == "reading pets 12\n"
         work = decode_onto_disk(store(data, tmp_path / "cache"), 1)
-        assert next(work).what == "waiting for another process that reads pets"
+        assert next(work).activity == "waiting for another process that reads pets"
         process.send_signal(signal.SIGKILL)
         process.wait()
     told = [event.done for event in work if event.done]

@@ -121,7 +121,7 @@ def test_members_get_their_own_crops() -> None:
 @pytest.mark.parametrize("kept", [2**26, 5000, 0])
 def test_later_crops_are_made_of_passed_on_images_only(monkeypatch: pytest.MonkeyPatch, kept: int) -> None:
     """Those beyond ``kept`` bytes of decoded images are made at once. All decoded images are dropped in the end."""
-    monkeypatch.setattr(crops, "KEPT", kept)
+    monkeypatch.setattr(crops, "MAX_DECODED_BYTES", kept)
     made, preprocess = [], crops.preprocess
     monkeypatch.setattr(crops, "preprocess", lambda image, spec, **_: made.append(spec) or preprocess(image, spec))
     readers: list[crops.ImageReader] = []
@@ -140,7 +140,7 @@ def test_later_crops_are_made_of_passed_on_images_only(monkeypatch: pytest.Monke
 
     items = [Item(str(number), image) for number, image in enumerate(pixels)]
     batches = loader.load_batches(items, [SPEC, large], batch_size=7, threads=2)
-    answers = CascadeEngine(cascade, [LinearEngine(0), Large(1)]).answers((b.pixels, *b.further) for b in batches)
+    answers = CascadeEngine(cascade, [LinearEngine(0), Large(1)]).answers((b.pixels, *b.member_crops) for b in batches)
     logits, members = map(np.concatenate, zip(*answers, strict=True))
     is_sure = certainties >= threshold
     np.testing.assert_array_equal(members, np.where(is_sure, 0, 1))

@@ -243,17 +243,17 @@ def test_several_crops_of_an_image_are_those_of_each_preprocessing(tmp_path, mon
     (batch,) = loader.load_batches(items, specs, batch_size=4, threads=2)
     assert len(opened) == 3                        # each image once
     assert [failure.path for failure in batch.failures] == ["b"]
-    for stack, spec in zip((batch.pixels, *batch.further), specs, strict=True):
+    for stack, spec in zip((batch.pixels, *batch.member_crops), specs, strict=True):
         alone = [loader.load_crop(item.source, spec) for item in items if item.path != "b"]
         for row, crop in enumerate(alone):
             np.testing.assert_array_equal(stack[row], crop)
         assert stack.nbytes == sum(crop.nbytes for crop in alone)
     monkeypatch.setattr(crops, "is_slow", lambda *_: True)
     (slow,) = loader.load_batches(items[:1], specs, batch_size=4, threads=1)
-    np.testing.assert_array_equal(slow.further[0][0], batch.further[0][0])
+    np.testing.assert_array_equal(slow.member_crops[0][0], batch.member_crops[0][0])
     (empty,) = loader.load_batches(items[1:2], specs, batch_size=4, threads=1)
     assert empty.pixels.shape == (0, 12, 12, 3)
-    assert [stack.nbytes for stack in empty.further] == [0, 0]
+    assert [stack.nbytes for stack in empty.member_crops] == [0, 0]
 
 
 def test_several_reduced_crops_are_close_to_the_exact_ones(tmp_path):
@@ -263,5 +263,5 @@ def test_several_reduced_crops_are_close_to_the_exact_ones(tmp_path):
     item = Item("a", tmp_path / "large.jpg")
     ways = (False, True)
     exact, reduced = (next(loader.load_batches([item], specs, batch_size=1, threads=1, reduced=way)) for way in ways)
-    for a, b in zip((exact.pixels, *exact.further), (reduced.pixels, *reduced.further), strict=True):
+    for a, b in zip((exact.pixels, *exact.member_crops), (reduced.pixels, *reduced.member_crops), strict=True):
         assert np.abs(a[0].astype(int) - b[0]).mean() < 2

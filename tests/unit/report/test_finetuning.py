@@ -41,7 +41,7 @@ def test_a_probe_shows_its_path_and_which_strength_was_taken() -> None:
     text = shown(PROBE)
     for part in ("wrn.pets: a new classifier on the features of wrn.cifar10", "top-1 on pets val 90.000 %", "18 right",
                  "L2 of 1 was chosen by 80 <training> images", "1 0.7000 75.00 % taken", "source weights a1b2",
-                 "cat, taken for dog", "80 to learn from, 20 in val; all could be read"):  # fmt: skip
+                 "cat, taken for dog", "80 for training, 20 for validation; all could be read"):  # fmt: skip
         assert part in text, text
     assert text.count("taken ") - text.count("taken for") >= 1
     assert "augmented" not in text

@@ -582,7 +582,7 @@ def test_only_allowed_hosts_are_answered(make_service) -> None:
         assert status("/healthz", "10.0.0.7:8000") == 200
         problem = client.get("/v1/models", headers={"Host": "rebound.example:80"}).json()
         assert problem["type"] == "urn:wideresnet:problem:host"
-        assert problem["detail"] == "the server has no name 'rebound.example'"
+        assert problem["detail"] == "the host 'rebound.example' is not allowed"
 
 
 def test_a_draining_service_closes_connections(make_service) -> None:

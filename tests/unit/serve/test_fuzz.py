@@ -16,9 +16,9 @@ from serving import NAME, open_model, png
 from wideresnet.bundle import read_bundle, write_bundle
 from wideresnet.serve import protocol
 from wideresnet.serve.app import make_app
-from wideresnet.serve.control import parse_index_request
 from wideresnet.serve.http.errors import ApiError
 from wideresnet.serve.http.request_body import MultipartReader, inflate
+from wideresnet.serve.repository_routes import parse_index_request
 from wideresnet.serve.service import Service
 from wideresnet.serve.settings import ServeSettings
 

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wideresnet.datasets.labels import read_labels
-from wideresnet.serve.control import parse_index_request
 from wideresnet.serve.http.errors import ApiError
 from wideresnet.serve.protocol import HEADER_LENGTH, MAX_JSON, parse_request
+from wideresnet.serve.repository_routes import parse_index_request
 from wideresnet.serve.responses import render_response
 
 PIXELS = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)

@@ -27,8 +27,8 @@ from wideresnet.engines import EngineOptions, open_engine
 from wideresnet.errors import ConfigError
 from wideresnet.images.decode import Limits
 from wideresnet.serve.app import make_app
-from wideresnet.serve.control import change_model
 from wideresnet.serve.repository import MAX_FOLDERS, ModelRepository, list_models
+from wideresnet.serve.repository_routes import change_model
 from wideresnet.serve.service import Service
 from wideresnet.serve.settings import ServeSettings
 from wideresnet.serve.worker import ModelWorker

@@ -119,7 +119,7 @@ def test_concurrent_requests_get_the_logits_of_the_rule(
         f'{{member="{number}",model="c"}}': sum(member > number for member in members)
         for number in range(len(cascade.members) - 1)
     }
-    assert service.models["c"]._images._free == crops.KEPT
+    assert service.models["c"]._images._free == crops.MAX_DECODED_BYTES
 
 
 def test_an_answer_says_whether_the_image_was_passed_on(
@@ -178,7 +178,7 @@ def test_an_image_is_decoded_once_and_cropped_again_only_where_it_is_passed_on(
 
     monkeypatch.setattr(isolated, "open_image", count("open_image", open_image))
     monkeypatch.setattr(crops, "preprocess", count("preprocess", preprocess))
-    monkeypatch.setattr(crops, "KEPT", 2**26 if kept else 1000)
+    monkeypatch.setattr(crops, "MAX_DECODED_BYTES", 2**26 if kept else 1000)
     service = serve(bundle)
     with TestClient(make_app(service)) as client:
         np.testing.assert_array_equal(logits_of(client.post("/v2/models/c/infer", json=body(files))), wanted)
@@ -204,7 +204,7 @@ def test_a_decoded_image_is_dropped_though_its_request_had_failed(
         assert worker._images._free < free
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr("wideresnet.serve.worker.SMALL", 0)
+    monkeypatch.setattr("wideresnet.serve.worker.SMALL_WORK", 0)
     monkeypatch.setattr(worker._decode_pool, "submit", keep)
 
     async def story(client: httpx2.AsyncClient) -> None:

@@ -25,7 +25,7 @@ from wideresnet.serve.app import make_app
 from wideresnet.serve.http.errors import ApiError
 from wideresnet.serve.service import Service
 from wideresnet.serve.settings import ServeSettings
-from wideresnet.serve.worker import QUICK
+from wideresnet.serve.worker import MAX_SMALL_IMAGES
 
 
 def test_a_full_queue_answers_429_at_once_and_admitted_requests_are_answered(make_service) -> None:
@@ -112,8 +112,8 @@ def test_small_images_are_decoded_at_once_and_inferred_together(make_service, mo
         file = io.BytesIO()
         Image.fromarray(noise).save(file, "PNG")               # 11 KB
         await client.post("/v1/classify", content=file.getvalue())
-        await client.post("/v1/classify", files=[("f", (str(n), png(n % 10))) for n in range(QUICK + 2)])
-        assert threads == ["thread", *["loop"] * QUICK, "thread", "thread"]
+        await client.post("/v1/classify", files=[("f", (str(n), png(n % 10))) for n in range(MAX_SMALL_IMAGES + 2)])
+        assert threads == ["thread", *["loop"] * MAX_SMALL_IMAGES, "thread", "thread"]
 
     run(service, story)
 
@@ -147,7 +147,7 @@ def test_the_many_images_of_a_request_do_not_delay_another(make_service, monkeyp
         return decode_crops(data, *arguments)
 
     monkeypatch.setattr("wideresnet.images.crops.decode_crops", decode)
-    monkeypatch.setattr("wideresnet.serve.worker.SMALL", 0)       # read by the threads
+    monkeypatch.setattr("wideresnet.serve.worker.SMALL_WORK", 0)       # read by the threads
     service = make_service()
 
     async def story(client: httpx2.AsyncClient) -> None:

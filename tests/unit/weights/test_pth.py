@@ -252,7 +252,7 @@ def test_nesting_and_sharing_without_end_are_refused(monkeypatch):
     for _ in range(100_000):
         nested, shared = [nested], [shared, shared]
     for value in (nested, shared):
-        with pytest.raises(WeightsError, match="without end"):
+        with pytest.raises(WeightsError, match="too deeply, or too many"):
             flatten(value)
 
 

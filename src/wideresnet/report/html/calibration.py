@@ -27,7 +27,7 @@ def calibration_sections(report: CalibrateReport) -> list[str]:
         html.section(
             "Unknown images", html.paragraph(P_VALUES.format(refused=f"{100 * model.unknown.refused:g} %")),
             html.paragraph(unknown_text(model)),
-            html.beside(*_unknown(report)),
+            html.side_by_side(*_unknown(report)),
         ),
         html.section("Conditions", html.facts(_conditions(report))),
     ]  # fmt: skip
@@ -36,13 +36,13 @@ def calibration_sections(report: CalibrateReport) -> list[str]:
 def _probabilities(before: tuple[Bin, ...], after: tuple[Bin, ...]) -> list[str]:
     axis = "probability of the answer, %"
     curves = {name: reliability_curve(bins, FEWEST) for name, bins in (("before", before), ("after", after))}
-    curves["as often right as sure"] = [(0.0, 0.0), (100.0, 100.0)]
+    curves["perfect calibration"] = [(0.0, 0.0), (100.0, 100.0)]
     charts = [
-        columns(f"Answers by how sure they were, {name}", [bin_.n for bin_ in bins], (0, 100), (axis, "images"), colour)
+        columns(f"Confidence of the answers, {name}", [bin_.n for bin_ in bins], (0, 100), (axis, "images"), colour)
         for colour, (name, bins) in enumerate((("before", before), ("after", after)))
     ]
     note = html.paragraph(f"{CALIBRATION.format(bins=len(after))} Bins of fewer than {FEWEST} images are not drawn.")
-    return [note, html.lines("Reliability", curves, axis, "right, %"), html.beside(*charts)]
+    return [note, html.lines("Reliability", curves, axis, "right, %"), html.side_by_side(*charts)]
 
 
 def _sets(model: Uncertainty) -> list[str]:
@@ -52,7 +52,7 @@ def _sets(model: Uncertainty) -> list[str]:
         title, span = f"Classes in a set at {100 * sets.level:g} %", (0.5, last + 0.5)
         texts.append(html.paragraph(coverage_text(model.sets.method, sets)))
         charts += [columns(title, sets.sizes[:last], span, ("classes", "images"), colour=2)] if last > 1 else []
-    return [*texts, html.beside(*charts)]
+    return [*texts, html.side_by_side(*charts)]
 
 
 def _unknown(report: CalibrateReport) -> list[str]:

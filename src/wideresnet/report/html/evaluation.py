@@ -195,15 +195,15 @@ def reliability_curve(bins: Sequence[Bin], fewest: int = 1) -> list[tuple[float,
 def _calibration(report: EvalReport) -> list[str]:
     if not report.calibrated:
         return []
-    series = {"this network": reliability_curve(report.bins), "as often right as sure": [(0.0, 0.0), (100.0, 100.0)]}
+    series = {"this network": reliability_curve(report.bins), "perfect calibration": [(0.0, 0.0), (100.0, 100.0)]}
     axis = "probability of the answer, %"
     right, wrong = [bin_.correct for bin_ in report.bins], [bin_.n - bin_.correct for bin_ in report.bins]
     return [
         html.paragraph(CALIBRATION.format(bins=len(report.bins))),
         html.lines("Reliability", series, axis, "right, %"),
-        html.beside(
-            columns("Right answers by how sure they were", right, (0, 100), (axis, "images"), colour=2),
-            columns("Wrong answers by how sure they were", wrong, (0, 100), (axis, "images"), colour=1),
+        html.side_by_side(
+            columns("Confidence of right answers", right, (0, 100), (axis, "images"), colour=2),
+            columns("Confidence of wrong answers", wrong, (0, 100), (axis, "images"), colour=1),
         ),
         html.table(("probability", "images", "mean", "right", "ECE's part"), _bin_rows(report.bins), {1, 2, 3, 4}),
     ]
@@ -220,7 +220,7 @@ def _uncertainty(report: EvalReport) -> list[str]:
         last = len(sets.sizes)
         charts.insert(0, columns("Classes in a set", sets.sizes, (0.5, last + 0.5), ("classes", "images"), colour=2))
         notes.insert(0, html.paragraph(SETS.format(level=f"{100 * sets.level:g} %", sizes=sizes_text(sets))))
-    return [*notes, html.beside(*charts)]
+    return [*notes, html.side_by_side(*charts)]
 
 
 def _bin_rows(bins: Sequence[Bin]) -> list[tuple[str, ...]]:

@@ -129,7 +129,7 @@ def csv_text(rows: Sequence[Mapping[str, object]]) -> str:
     return out.getvalue()
 
 
-def beside(*parts: str) -> str:
+def side_by_side(*parts: str) -> str:
     """Return figures next to each other where there is room."""
     return f'<div class="pair">\n{"".join(parts)}</div>\n' if any(parts) else ""
 

@@ -20,7 +20,6 @@ from google.protobuf.json_format import ParseDict
 from wideresnet import __version__
 from wideresnet.serve import protocol
 from wideresnet.serve.admission import Permit, RequestContext
-from wideresnet.serve.control import change_model, index_documents
 from wideresnet.serve.grpc.descriptors import HEALTH, INFERENCE, message_classes
 from wideresnet.serve.grpc.health import status, watch_handler
 from wideresnet.serve.grpc.messages import parse_message, request_document, response_message
@@ -28,6 +27,7 @@ from wideresnet.serve.http.errors import ERROR_STATUS, ApiError, as_api_error
 from wideresnet.serve.http.middleware import RequestIds, report_response
 from wideresnet.serve.http.request_checks import check_authorization, check_repeated, route_error
 from wideresnet.serve.inference import infer_request, parse_in_turn
+from wideresnet.serve.repository_routes import change_model, index_documents
 from wideresnet.serve.responses import output_tensors
 from wideresnet.serve.service import Service
 from wideresnet.serve.shadow import LABEL_HEADER

@@ -45,7 +45,7 @@ def check_host(scope: Scope, allowed: Collection[str] = ()) -> None:
     if not allowed or scope["path"] in PROBES:
         return
     if (name := re.sub(":[0-9]*$", "", hosts[0]).lower() if hosts else "") not in allowed:
-        raise ApiError("host", f"the server has no name {name[:80]!r}", "use a name given by 'wrn serve --allow-host'")
+        raise ApiError("host", f"the host {name[:80]!r} is not allowed", "use a name given by 'wrn serve --allow-host'")
 
 
 def check_repeated(names: Iterable[bytes]) -> None:

@@ -160,7 +160,7 @@ const ZH = {
   about: "关于此模型",
   interfaces: "程序接口",
   facts: {
-    name: "名称", architecture: "结构", precision: "存储精度", engine: "计算引擎", classes: "类别数", size: "输入",
+    name: "名称", architecture: "结构", precision: "存储精度", engine: "推理引擎", classes: "类别数", size: "输入",
     licence: "许可证", accuracy: "准确率", calibration: "校准误差", graph: "计算图哈希",
   },
   sees: (side) => `${side} × ${side} 像素`,

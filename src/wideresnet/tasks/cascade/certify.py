@@ -46,7 +46,7 @@ def halves(labels: NDArray[np.int64], seed: int = 0) -> tuple[NDArray[np.intp], 
     """
     if len(labels) < 2 * FEWEST:
         problem = f"{len(labels):,} images are too few to choose a rule and to certify it"
-        raise DataError(problem, hint=f"give {2 * FEWEST:,} or more; a bound of 0.3 points takes some thousand")
+        raise DataError(problem, hint=f"give {2 * FEWEST:,} or more; a bound of 0.3 points takes a few thousand")
     order = np.random.default_rng(seed).permutation(len(labels))
     order = order[np.argsort(labels[order], kind="stable")]
     return np.sort(order[1::2]), np.sort(order[::2])
@@ -67,7 +67,7 @@ def certify(answers: Answers, max_drop: float, most: int = 0, seed: int = 0) -> 
         raise ConfigError(
             "no rule costs less than the last member alone", hint="name the fastest first, the most accurate last"
         )
-    ordered = min(orders, key=lambda rules: _promise(rules, max_drop))
+    ordered = min(orders, key=lambda rules: _cost_and_bound(rules, max_drop))
     start = min(range(len(ordered)), key=lambda index: (ordered[index].bound95, ordered[index].macs))
     measured = Measurement(certifying, temperatures)
     curve = tuple(measured.point(point.rule, point.thresholds) for point in ordered)
@@ -77,7 +77,7 @@ def certify(answers: Answers, max_drop: float, most: int = 0, seed: int = 0) -> 
     return Certification(point, temperatures, curve, len(choosing.labels), needed)
 
 
-def _promise(rules: Sequence[CascadePoint], max_drop: float) -> tuple[float, float]:
+def _cost_and_bound(rules: Sequence[CascadePoint], max_drop: float) -> tuple[float, float]:
     """Return the cost of the cheapest rule within ``max_drop``, infinite without one, and the least bound."""
     costs = [point.macs for point in rules if point.bound95 <= max_drop]
     return min(costs, default=math.inf), min(point.bound95 for point in rules)

@@ -42,7 +42,7 @@ def measure_speed(
     loaded = load_batches(sample, specs, batch_size=size, exif=data.exif)
     # Crops that are made when they are read would be made in every turn.
     stacks = [
-        [batch.pixels, *(np.stack([crops[row] for row in range(len(batch.items))]) for crops in batch.further)]
+        [batch.pixels, *(np.stack([crops[row] for row in range(len(batch.items))]) for crops in batch.member_crops)]
         for batch in loaded
     ]
     batches: list[Crops] = [(first, *later) for first, *later in stacks]

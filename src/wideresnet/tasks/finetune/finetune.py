@@ -165,7 +165,7 @@ def _as_trainable(source: Bundle, settings: FinetuneSettings) -> Bundle:
 
 def _evaluate(bundle: Bundle, data: LabelledData) -> Generator[Progress, None, EvalReport]:
     work = count(source_of_model(bundle, data, InferenceSettings(batch_size=0, exif=data.exif)), check_order=False)
-    return (yield from map_events(work, lambda event: replace(event, what=f"evaluating {data.name}")))
+    return (yield from map_events(work, lambda event: replace(event, activity=f"evaluating {data.name}")))
 
 
 def _write_inputs(run: Path, source: Bundle, split: Split, settings: FinetuneSettings) -> None:
@@ -227,7 +227,7 @@ def _make_card(source: Bundle, split: Split, settings: FinetuneSettings, result:
 
 def _with_accuracy(card: ModelCard, train: int, val: EvalReport, test: EvalReport | None) -> ModelCard:
     """Add the numbers of readable images and the measured accuracies to ``card``."""
-    measured, notes = [], {**card.notes, "pictures": f"{train:,} to learn from, {val.n:,} in val"}
+    measured, notes = [], {**card.notes, "pictures": f"{train:,} for training, {val.n:,} for validation"}
     for report in (val, test):
         if report and report.n and report.engine:
             low, high = wilson_interval(report.correct1, report.n)

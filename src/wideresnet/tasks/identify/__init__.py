@@ -1,1 +1,1 @@
-"""Facts that a weights file does not state, by evidence: running statistics, and accuracy on labelled images."""
+"""Inference of facts that a weights file does not state, from images with or without labels."""

@@ -31,7 +31,7 @@ from wideresnet.tasks.load.weights_file import FileModel
 from wideresnet.weights.stem import mismatch, padded_crops, rank_normalisations, stem_of
 
 ROUNDS = (32, 128, 512)                            # images
-KEPT = 4                                           # a quarter of the candidates, and four at least, go on
+DIVISOR, LEAST = 4, 4                              # a quarter of the candidates go on, and at least four
 CLOSE = 3.0                                        # the largest mismatch of a candidate, as a multiple of the smallest
 ACTIVATIONS, SHORTCUTS = ("relu", "leaky_relu", "silu"), ("activated", "raw", "always", "skip_norm")
 # Tried one by one on the best candidate: values of fields whose effect is smaller.
@@ -64,7 +64,7 @@ def identify(
         for index, fit in enumerate(fits):
             yield Progress(f"{count} images", index, len(fits))
             tried.append(_try(model, fit, values[fit.normalise], images[:count], labels))
-        fits = _ranked(tried, len(images[:count]))[: max(KEPT, -(-len(tried) // KEPT))]
+        fits = _ranked(tried, len(images[:count]))[: max(LEAST, -(-len(tried) // DIVISOR))]
         if count >= len(images):
             break
     for name, choices in FURTHER.items() if network.architecture.family == "cifar" else ():
@@ -138,7 +138,7 @@ def _with_moments(model: onnx.ModelProto, norms: Sequence[Norm]) -> onnx.ModelPr
 def _ranked(fits: Sequence[Fit], n: int) -> list[Fit]:
     """Return candidates in order of mismatch, first those whose accuracy on ``n`` images may be the best one's.
 
-    On some hundred images the accuracies of neighbouring normalisations hardly differ, while the statistics do.
+    On a few hundred images the accuracies of neighbouring normalisations hardly differ, while the statistics do.
     """
     best = max(fit.accuracy or 0.0 for fit in fits)
     margin = 2 * math.sqrt(best * (1 - best) / n)

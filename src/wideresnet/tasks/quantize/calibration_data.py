@@ -35,7 +35,7 @@ def calibration_pool(path: Path | None, labels: Labels) -> LabelledData:
     lists none and for ambiguous splits.
     """
     if path is None:
-        raise ConfigError("int8 needs calibration images", hint="give --calibration FOLDER, some hundred images")
+        raise ConfigError("int8 needs calibration images", hint="give --calibration FOLDER, a few hundred images")
     kind = detect_cifar(path, len(labels.names))
     if kind is not None:
         return cifar_train(path, kind)
@@ -50,7 +50,7 @@ def calibration_pool(path: Path | None, labels: Labels) -> LabelledData:
     except DataError:
         data = _open_unlabelled(layout.root, labels)       # no class folders: labels are not needed
     if not data.items:
-        hint = describe_skipped(data.skipped, str(path)) or "give --calibration FOLDER, some hundred images"
+        hint = describe_skipped(data.skipped, str(path)) or "give --calibration FOLDER, a few hundred images"
         raise ConfigError(f"no calibration images in {layout.root}", hint)
     return data if shards else replace(data, skipped=layout.skipped + data.skipped)
 
@@ -67,7 +67,7 @@ def hold_out(pool: Sequence[Item], samples: int) -> list[Item]:
     if len(pool) - count < MIN_CALIBRATION_IMAGES or not count:
         raise ConfigError(
             f"calibration and gate cannot share {len(pool)} images, {MIN_CALIBRATION_IMAGES + 1} are the fewest",
-            hint="give more with --calibration (some hundred), others with --data, or --gate none to go without",
+            hint="give more with --calibration (a few hundred), others with --data, or --gate none to go without",
         )
     calibration = set(map(id, balanced_sample(pool, len(pool) - count)))
     return [item for item in pool if id(item) not in calibration]
@@ -111,7 +111,7 @@ def gate_images(path: Path, labels: Labels) -> LabelledData:
             data = open_labelled(layout.root, labels)
     data = data or _open_unlabelled(layout.root, labels)
     if not data.items:
-        hint = describe_skipped(data.skipped, str(layout.root)) or "a gate needs some hundred"
+        hint = describe_skipped(data.skipped, str(layout.root)) or "give a few hundred images for the gate"
         raise DataError(f"{layout.root} holds no images", hint)
     return replace(data, skipped=layout.skipped + data.skipped)
 

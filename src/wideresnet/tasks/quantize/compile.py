@@ -149,7 +149,7 @@ def _quantize(reference: Bundle, settings: CompileSettings, folder: Path) -> Gen
         first = next((f"; {failure.path}: {failure.error}" for failure in quantizer.unread.values()), "")
         available, fewest = len(pool) - len(held_out), calibration_data.MIN_CALIBRATION_IMAGES
         few = f"{used} of {available} calibration images can be read, {fewest} are the fewest"
-        raise DataError(few + first, hint="give --calibration FOLDER, some hundred images")
+        raise DataError(few + first, hint="give --calibration FOLDER, a few hundred images")
     settings = replace(settings, quantise=replace(settings.quantise, samples=used))
     if settings.search is not None:
         model = yield from _search(quantizer, settings, folder.resolve())

@@ -57,7 +57,7 @@ def candidates(start: QuantiseSettings, images: int) -> list[QuantiseSettings]:
 
 
 @dataclass(frozen=True)
-class Notes:
+class SearchLog:
     """The trials and layer losses of a search. ``key`` identifies its model, images and tools."""
 
     key: str
@@ -65,7 +65,7 @@ class Notes:
     layers: tuple[LayerLoss, ...] = ()
 
 
-_NOTES = TypeAdapter(Notes)
+_LOG = TypeAdapter(SearchLog)
 NOTES, REFERENCE_LOGITS = "notes.json", "reference.npy"
 
 
@@ -74,13 +74,13 @@ class SearchState:
 
     def __init__(self, folder: Path, key: str) -> None:
         """Read the notes in ``folder``; notes of another ``key``, or damaged ones, are discarded."""
-        self.folder, self.notes = folder, Notes(key)
+        self.folder, self.log = folder, SearchLog(key)
         try:
-            notes = _NOTES.validate_json((folder / NOTES).read_bytes())
+            log = _LOG.validate_json((folder / NOTES).read_bytes())
         except (OSError, ValidationError):
-            notes = None
-        if notes and notes.key == key:
-            self.notes = notes
+            log = None
+        if log and log.key == key:
+            self.log = log
         else:
             (folder / REFERENCE_LOGITS).unlink(missing_ok=True)
             self._save()
@@ -88,9 +88,9 @@ class SearchState:
     def add(self, entry: Trial | LayerLoss) -> None:
         """Append an entry and save."""
         if isinstance(entry, Trial):
-            self.notes = replace(self.notes, trials=(*self.notes.trials, entry))
+            self.log = replace(self.log, trials=(*self.log.trials, entry))
         else:
-            self.notes = replace(self.notes, layers=(*self.notes.layers, entry))
+            self.log = replace(self.log, layers=(*self.log.layers, entry))
         self._save()
 
     def reference_logits(self, gate: AccuracyGate) -> Generator[Progress, None, NDArray[np.float32]]:
@@ -111,7 +111,7 @@ class SearchState:
             self.folder.rmdir()
 
     def _save(self) -> None:
-        save_text(self.folder / NOTES, _NOTES.dump_json(self.notes).decode())
+        save_text(self.folder / NOTES, _LOG.dump_json(self.log).decode())
 
 
 @dataclass
@@ -159,14 +159,14 @@ class Search:
 
     def _attempt(self, settings: QuantiseSettings) -> Generator[Progress, None, Trial | None]:
         """Return a trial, from the notes or run now; None at the deadline."""
-        trial = next((noted for noted in self.state.notes.trials if noted.settings == settings), None)
+        trial = next((noted for noted in self.state.log.trials if noted.settings == settings), None)
         if trial is None:
             if self._is_late():
                 return None
             start, number = time.monotonic(), len(self.trials) + 1
             try:
                 trial = yield from map_events(
-                    self.runner.attempt(settings), lambda event: replace(event, what=f"trial {number}")
+                    self.runner.attempt(settings), lambda event: replace(event, activity=f"trial {number}")
                 )
             except BundleError:
                 trial = Trial(settings, None)
@@ -179,12 +179,12 @@ class Search:
 
     def _ranked_layers(self, base: QuantiseSettings) -> Generator[Progress, None, list[str]]:
         """Return the names of the layers, most sensitive first; none at the deadline."""
-        for loss in self.runner.losses(base, self.state.notes.layers):
+        for loss in self.runner.losses(base, self.state.log.layers):
             self.state.add(loss)
-            yield Progress("sensitivity of layers", len(self.state.notes.layers), 0)
+            yield Progress("sensitivity of layers", len(self.state.log.layers), 0)
             if self._is_late():
                 return []
-        return [layer.name for layer in sorted(self.state.notes.layers, key=lambda layer: -layer.mean_kl)]
+        return [layer.name for layer in sorted(self.state.log.layers, key=lambda layer: -layer.mean_kl)]
 
     def _fewest_float_layers(self, base: QuantiseSettings, layers: Sequence[str]) -> Generator[Progress, None, bool]:
         """Double the number of float32 layers until the gate passes, then bisect; False at the deadline."""

@@ -12,7 +12,6 @@ import pytest
 from wideresnet.report.html.page import (
     Figure,
     bars,
-    beside,
     csv_text,
     downloads,
     fact_rows,
@@ -24,6 +23,7 @@ from wideresnet.report.html.page import (
     page,
     paragraph,
     section,
+    side_by_side,
     subsection,
     table,
     tiles,
@@ -82,7 +82,7 @@ def test_downloads_hold_the_texts_and_their_kinds() -> None:
 
 def test_parts_without_content_leave_nothing_behind() -> None:
     assert (facts([]), table(["a"], []), bars("t", [], "s"), lines("t", {"a": [(1, math.nan)]}, "x", "y")) == ("",) * 4
-    assert (tiles([]), gallery([]), beside("", ""), subsection("a heading", "")) == ("",) * 4
+    assert (tiles([]), gallery([]), side_by_side("", ""), subsection("a heading", "")) == ("",) * 4
     assert section("a heading", "", "") == ""
 
 

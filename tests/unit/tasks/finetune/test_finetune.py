@@ -279,7 +279,7 @@ def test_the_card_says_where_it_comes_from_and_how_it_was_judged(pets: Path, tmp
         ("pets val", 3, 3, "openvino", "f32"), ("pets test", 6, 6, "openvino", "f32"),
     ]  # fmt: skip
     assert card.notes["split"] == "made: 0.2 of each class, seed 0: 0.167 of all images"
-    assert card.notes["pictures"] == "15 to learn from, 3 in val"
+    assert card.notes["pictures"] == "15 for training, 3 for validation"
     assert card.notes["top-1 on pets val"] == "1.0000 (95 %: 0.4385 to 1.0000), n = 3"
     assert "val chose nothing" in card.notes["chosen"]
     lines = (tmp_path / "run" / "log.jsonl").read_text().splitlines()

@@ -138,7 +138,7 @@ def test_killed_anywhere_it_goes_on_and_does_nothing_twice(tmp_path: Path, steps
     again, finished = searched(second, tmp_path / "cut")
     assert finished
     assert [t.settings for t in again.trials] == [t.settings for t in whole.trials]
-    noted = [each.settings for each in SearchState(tmp_path / "cut", "key").notes.trials]
+    noted = [each.settings for each in SearchState(tmp_path / "cut", "key").log.trials]
     assert len(noted) == len(set(noted))
     # What was noted before the end is not made again; the step it died in may be.
     assert len(first.tried + second.tried) <= len(noted) + 1
@@ -163,10 +163,10 @@ def test_another_limit_judges_old_trials_anew(tmp_path: Path) -> None:
 
 def test_notes_of_another_model_are_not_used(tmp_path: Path) -> None:
     searched(FakeMaker(lambda s: 0.0), tmp_path)
-    assert len(SearchState(tmp_path, "key").notes.trials) == 1
-    assert SearchState(tmp_path, "other").notes.trials == ()
+    assert len(SearchState(tmp_path, "key").log.trials) == 1
+    assert SearchState(tmp_path, "other").log.trials == ()
     (tmp_path / "notes.json").write_text("{torn")
-    assert SearchState(tmp_path, "key").notes.trials == ()
+    assert SearchState(tmp_path, "key").log.trials == ()
 
 
 def test_the_references_answers_are_computed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

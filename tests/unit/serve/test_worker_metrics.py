@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 from wideresnet.serve.admission import AdmissionController, RequestContext
-from wideresnet.serve.figures import count_workers, keep_counts, render_sum, write_metrics
 from wideresnet.serve.metrics import Metrics
+from wideresnet.serve.worker_metrics import count_workers, keep_counts, render_sum, write_metrics
 
 
 def filled(requests: int, images: int) -> Metrics:

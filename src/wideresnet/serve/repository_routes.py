@@ -53,7 +53,7 @@ def index_documents(service: Service, only_ready: bool) -> list[dict[str, str]]:
     return documents
 
 
-async def control(service: Service, request: Request, context: RequestContext, verb: str) -> Response:
+async def load_or_unload(service: Service, request: Request, context: RequestContext, verb: str) -> Response:
     """``POST /v2/repository/models/M/load`` or ``/unload``, which is the ``verb``"""
     service.admission.check_draining()
     with Permit(service.admission, context) as permit:
