@@ -200,3 +200,19 @@ def test_a_whole_file_of_another_model_or_setting_is_not_taken_for_this_one(wrn:
     assert wrn("evaluate", "val", "-o", "scores.csv", "--resume").code == 0
     done = wrn("evaluate", "val", "-o", "scores.csv", "--resume", "--resolution", "16")
     assert (done.code, "of another model or other settings" in done.err) == (2, True)
+
+
+@pytest.mark.parametrize("format", ["csv", "jsonl", "parquet"])
+def test_a_complete_file_does_not_become_that_of_other_settings(
+    wrn: Wrn, tiny: Path, archive: Path, format: str
+) -> None:
+    """The figures of f32 were reported as those of bf16. CSV states no settings, which is said."""
+    command = "evaluate", archive, "-m", tiny, "-o", f"scores.{format}", "--resume"
+    assert wrn(*command).code == 0
+    again, other = wrn(*command), wrn(*command, "--apply-exif")
+    unknown = f"scores.{format} is complete and, as CSV, states no settings"
+    assert (again.code, unknown in again.err) == (0, format == "csv")
+    if format == "csv":
+        assert (other.code, unknown in other.err) == (0, True)
+    else:
+        assert (other.code, "is complete, but of another model or other settings" in other.err) == (2, True)

@@ -112,18 +112,20 @@ def score_layout(card: ModelCard, coverage: float = 0) -> RecordLayout:
 
 @dataclass(frozen=True)
 class Origin:
-    """The model, data set and classes of a file of scores, empty where they are not known.
+    """The model, data set and classes of a file of scores, and the digest of its run, empty where they are not known.
 
-    Parquet holds all of it, JSON lines the names of model and data, and CSV nothing.
+    Parquet holds all of it, JSON lines all but the classes, and CSV nothing.
     """
 
     model: str = ""
     data: str = ""
     labels: Labels = field(default_factory=lambda: Labels(()))
+    run: str = ""                                  # see ``RunIdentity.digest``
 
     def layout(self, scores: RecordLayout = SCORE_LAYOUT) -> RecordLayout:
         """Return the layout ``scores`` with this origin."""
-        lines = TextFormat("", partial(as_json_line, origin={"model": self.model, "data": self.data}), "")
+        stated = {"model": self.model, "data": self.data, "run": self.run}
+        lines = TextFormat("", partial(as_json_line, origin=stated), "")
         metadata = {METADATA: json_text(asdict(self))}
         return replace(scores, text_formats={**scores.text_formats, "jsonl": lines}, metadata=metadata)
 
@@ -141,5 +143,5 @@ def read_origin(file: Path) -> Origin:
                 values = json.loads(next(lines, "{}"))
         stored = values.get("labels", {"names": (), "ids": ()})
         labels = Labels(*(tuple(map(str, stored[key])) for key in ("names", "ids")))
-        return Origin(str(values["model"]), str(values["data"]), labels)
+        return Origin(str(values["model"]), str(values["data"]), labels, str(values.get("run", "")))
     return Origin()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -35,6 +36,11 @@ class RunIdentity:
     def as_json(self) -> dict[str, Any]:
         """Return the values as JSON has them: tuples are lists, keys are strings."""
         return json.loads(json.dumps(dict(self.values)))
+
+    @property
+    def digest(self) -> str:
+        """The beginning of the SHA-256 of the values."""
+        return hashlib.sha256(json.dumps(self.as_json(), sort_keys=True).encode()).hexdigest()[:16]
 
     def differences(self, earlier: Mapping[str, Any]) -> list[Difference]:
         """Compare with the JSON values of an earlier run; a value that one of them lacks is None there."""

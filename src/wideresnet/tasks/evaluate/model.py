@@ -12,10 +12,11 @@ from wideresnet.datasets.open import open_labelled
 from wideresnet.engines.throughput import BATCH, tune_settings
 from wideresnet.errors import ConfigError
 from wideresnet.output.progress import with_bar
+from wideresnet.output.scores import format_of
 from wideresnet.prediction_sets import check_coverage
 from wideresnet.records import EvalReport, InferenceSettings, follow
 from wideresnet.tasks.evaluate.evaluate import AnswerSource, blank_report, count, score, source_of_data
-from wideresnet.tasks.evaluate.resumable import score_into
+from wideresnet.tasks.evaluate.resumable import is_complete, score_into
 from wideresnet.tasks.evaluate.training_images import with_warnings
 from wideresnet.tasks.load.cifar_archive import locate_data
 from wideresnet.tasks.load.load import bundle_of, open_classifier
@@ -93,4 +94,7 @@ def _source(
         scores = score(classifier, data, settings.batch_size, mode=settings.mode, coverage=settings.coverage)
     blank = blank_report(classifier, data, settings.coverage)
     blank = with_warnings(blank, bundle, data) if bundle else blank
+    if file and is_complete(file, resume=resume) and format_of(file) == "csv":
+        note = f"{file} is complete and, as CSV, states no settings: the scores may be of another engine or precision"
+        blank = replace(blank, notes=(*blank.notes, note))
     return source_of_data(scores, blank, classifier.labels, data, card.labels_name, file)

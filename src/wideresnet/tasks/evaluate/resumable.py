@@ -9,9 +9,10 @@ from pathlib import Path
 
 from wideresnet.classifier import Classifier
 from wideresnet.datasets.labelled import LabelledData
+from wideresnet.datasets.sample import balanced_sample
 from wideresnet.errors import DataError
 from wideresnet.output.resumable_writer import check_target, open_resumable, part_of
-from wideresnet.output.scores import Origin, format_of, read_scores, score_layout
+from wideresnet.output.scores import Origin, format_of, read_origin, read_scores, score_layout
 from wideresnet.records import Failure, InferenceSettings, RunIdentity, Scored
 from wideresnet.tasks.evaluate.evaluate import score
 
@@ -24,21 +25,31 @@ def score_into(
     """Yield each score once it is written; ``file`` (.csv, .jsonl, .parquet) is complete when they end.
 
     With ``resume`` only the scores that an interrupted run of the same model and data lacks. Where the file is
-    complete there are none; its first images are scored again, to check that it is of this model. Apart from the
-    seconds the file is that of an uninterrupted run. Raises DataError and ConfigError.
+    complete there are none. It must state the same run, unless it is CSV; and some images are scored again, to check
+    that it is of this model. Apart from the seconds the file is that of an uninterrupted run. Raises DataError and
+    ConfigError.
     """
-    format, batch_size = format_of(file), settings.batch_size
-    if resume and file.exists() and not part_of(file).exists():
+    format, batch_size, identity = format_of(file), settings.batch_size, _identity(classifier, data, settings)
+    # Of whole files the size of a batch changes no score, but for rounding.
+    digest = RunIdentity({key: value for key, value in identity.values.items() if key != "batch size"}).digest
+    if is_complete(file, resume=resume):
         _check_images(file, data)
+        if read_origin(file).run not in ("", digest):
+            raise _of_another_run(file, "")
         _check_scores(file, classifier, data, settings)
         return
-    origin = Origin(classifier.card.name, data.name, classifier.labels)
-    run, coverage = _identity(classifier, data, settings).as_json(), settings.coverage
+    origin = Origin(classifier.card.name, data.name, classifier.labels, digest)
+    run, coverage = identity.as_json(), settings.coverage
     layout = origin.layout(score_layout(classifier.card, coverage))
     with open_resumable(file, format, run, resume=resume, layout=layout) as writer:
         for answer in score(classifier, data, batch_size, writer.records, settings.mode, coverage):
             writer.add(answer)
             yield answer
+
+
+def is_complete(file: Path | None, *, resume: bool) -> bool:
+    """Return whether ``resume`` finds a complete file of scores."""
+    return file is not None and resume and file.exists() and not part_of(file).exists()
 
 
 def check_scores(file: Path) -> None:
@@ -65,16 +76,23 @@ def _check_images(file: Path, data: LabelledData) -> None:
 
 
 def _check_scores(file: Path, classifier: Classifier, data: LabelledData, settings: InferenceSettings) -> None:
-    """Raise DataError if the first scores of a complete file are not those of ``classifier``."""
+    """Raise DataError if some scores of a complete file, of every class, are not those of ``classifier``."""
     size = settings.batch_size
-    part = replace(data, items=data.items[:size], parent=data.parent or data)
+    part = replace(data, items=balanced_sample(data.items, size), parent=data.parent or data)
     scores = score(classifier, part, size, mode="sync", coverage=settings.coverage)
-    for then, now in zip(read_scores(file), scores, strict=False):
+    paths = {item.path for item in part.items}
+    stored = {answer.path: answer for answer in read_scores(file) if answer.path in paths}
+    for now in scores:
+        then = stored[now.path]
         if isinstance(then, Scored) and isinstance(now, Scored):
             same = then.top[0] == now.top[0] and abs(then.probabilities[0] - now.probabilities[0]) < SAME
             same &= (then.unknown, then.coverage) == (now.unknown, now.coverage)
         else:
             same = type(then) is type(now)
         if not same:
-            problem = f"{file} is complete, but of another model or other settings: they answer {now.path} otherwise"
-            raise DataError(problem, hint="without --resume it is replaced when all images are scored")
+            raise _of_another_run(file, f": they answer {now.path} otherwise")
+
+
+def _of_another_run(file: Path, detail: str) -> DataError:
+    problem = f"{file} is complete, but of another model or other settings{detail}"
+    return DataError(problem, hint="without --resume it is replaced when all images are scored")
