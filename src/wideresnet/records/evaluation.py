@@ -195,7 +195,7 @@ class EvalReport:
             correct5=self.correct5 + other.correct5,
             failures=by_path([*self.failures, *other.failures]),
             seconds=self.seconds + other.seconds,
-            masked=self.masked + other.masked if self.masked and other.masked else None,
+            masked=_add_masked(self, other),
             by_class=_add_classes(self.by_class, other.by_class),
             confusions=most_frequent(_add_confusions([*self.confusions, *other.confusions])),
             bins=tuple(a + b for a, b in zip(self.bins, other.bins, strict=True)),
@@ -307,6 +307,13 @@ def most_frequent(confusions: Iterable[Confusion]) -> tuple[Confusion, ...]:
 def by_path(failures: Iterable[Failure]) -> tuple[Failure, ...]:
     """Return failures in an order that does not depend on how the work was divided."""
     return tuple(sorted(failures, key=lambda failure: failure.path))
+
+
+def _add_masked(a: EvalReport, b: EvalReport) -> Masked | None:
+    """Return the sum; a report without an image has nothing to add, and leaves the other one as it is."""
+    if not a.n or not b.n:
+        return a.masked if a.n else b.masked
+    return a.masked + b.masked if a.masked and b.masked else None
 
 
 def _add_classes(a: Mapping[int, ClassCounts], b: Mapping[int, ClassCounts]) -> dict[int, ClassCounts]:

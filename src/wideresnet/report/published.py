@@ -106,8 +106,8 @@ def _rules(rows: Iterable[Verification]) -> list[str]:
     if "interval" in used:
         level, (low, high) = 100 * used["interval"].level, used["interval"].top1
         lines.append(
-            f"interval: not the whole set was run; both published figures are in the {level:g} % interval (exact) of"
-            f" what was measured, ± {50 * (high - low):.2g} points of top-1: smaller differences do not show."
+            f"interval: the figures are not of the same images; both published ones are in the {level:g} % interval"
+            f" (exact) of the measured, ± {50 * (high - low):.2g} points of top-1: smaller differences do not show."
         )
     return [*lines, THOP]
 

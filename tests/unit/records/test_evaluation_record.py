@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from wideresnet.records import EvalReport, Scored, SetCoverage, UncertaintyCounts
+from wideresnet.records import EvalReport, Failure, Scored, SetCoverage, UncertaintyCounts
 from wideresnet.tasks.evaluate.metrics import accumulate
 
 BLANK = EvalReport("m", "d", None, 0, 0, 0, uncertainty=UncertaintyCounts("", 0.01, sets=SetCoverage(0.5, 0, 0)))
@@ -39,3 +39,11 @@ def test_without_sets_or_from_an_older_file_the_coverage_of_classes_is_not_known
     assert replace(report, uncertainty=older).covered == {}
     assert replace(report, uncertainty=replace(older, sets=None)).covered == {}
     assert replace(report, uncertainty=None).covered == {}
+
+
+def test_a_shard_without_a_readable_image_leaves_the_masked_accuracy() -> None:
+    right = Scored("a", 0, 1, 1, (0,), (0.9,))
+    report, empty = accumulate([right], BLANK, present=2), accumulate([Failure("b", "torn")], BLANK, present=2)
+    assert report.masked is not None
+    assert (report + empty).masked == (empty + report).masked == report.masked
+    assert (report + accumulate([right], BLANK)).masked is None

@@ -50,7 +50,7 @@ def source_of_results(
     """
     results = read_results(file)
     blank = _blank(file, str(file), data)
-    blank = replace(blank, max_k=min(5, results.max_k, len(labels.names)))
+    blank = replace(blank, max_k=5 if results.max_k >= len(labels.names) else min(5, results.max_k))
     scores = score_results(results, labels, data)
     if data is None:
         source = AnswerSource(scores, blank, labels, len(results.answers), labels_name=labels_name)

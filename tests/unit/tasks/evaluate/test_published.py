@@ -17,7 +17,17 @@ from wideresnet.classifier import Classifier
 from wideresnet.datasets.labelled import LabelledData
 from wideresnet.datasets.labels import read_labels
 from wideresnet.errors import ConfigError, DataError
-from wideresnet.records import EvalReport, Measured, Preprocess, Progress, Published, Target, Verification, follow
+from wideresnet.records import (
+    Conditions,
+    EvalReport,
+    Measured,
+    Preprocess,
+    Progress,
+    Published,
+    Target,
+    Verification,
+    follow,
+)
 from wideresnet.tasks.evaluate import evaluate
 from wideresnet.tasks.evaluate import model as evaluation
 from wideresnet.tasks.evaluate import published as verifying
@@ -268,3 +278,14 @@ def test_nothing_known_is_nothing_to_hold_it_to() -> None:
     info = replace(describe("wide_resnet50_2.tv_in1k"), published=())
     with pytest.raises(DataError, match="no accuracy of it on val is known"):
         find_target(info, LabelledData("val", [], len(read_labels("imagenet").names)))
+
+
+def test_two_samples_of_one_size_are_not_the_same_images() -> None:
+    """The half of the images that certified a cascade, and half of them by --limit."""
+    target = Target(0.9488, 0.998, "the card", 5_000)
+    measured = report(4_724, 4_990, 5_000)
+    of_10000 = Conditions("", "", "fp32", Preprocess(32, 32), "ignore", "", 10_000, read_labels("cifar10"), 10)
+    for whole, rule in ((replace(measured, conditions=of_10000), "interval"), (measured, "tolerance")):
+        found = compare_with_target(describe("wide_resnet50_2.tv_in1k"), target, whole, 0.001)
+        assert found.allowed is not None
+        assert (found.allowed.rule, found.verdict) == (rule, "passed" if rule == "interval" else "failed")

@@ -16,7 +16,7 @@ from wideresnet.datasets.labelled import LabelledData
 from wideresnet.errors import DataError
 from wideresnet.records import IMAGENET_MEAN, Failure, Item, Labels, Preprocess, Scored
 from wideresnet.tasks.evaluate.evaluate import score_logits
-from wideresnet.tasks.zoo.outputs import score_outputs, score_results, zoo_transform
+from wideresnet.tasks.zoo.outputs import score_outputs, score_results, source_of_results, zoo_transform
 from wideresnet.tasks.zoo.results import Results
 
 LABELS = Labels(("cat", "dog", "crane", "crane"), ("n1", "n2", "n3", "n4"))
@@ -193,3 +193,12 @@ def test_a_network_of_another_resolution_sees_the_same_share() -> None:
     spec = replace(tiny_bundle().card.preprocess, mean=(0.1, 0.2, 0.3))
     shown = zoo_transform(with_preprocess(tiny_bundle(), spec)).card.preprocess
     assert (shown.resize, shown.crop, shown.mode, shown.mean) == (37, FakeEngine().side, "squash", (0.1, 0.2, 0.3))
+
+
+def test_top_5_is_known_where_every_class_has_its_rank(tmp_path: Path) -> None:
+    """Of three classes each is among the first five, as 'wrn evaluate' says of such a network."""
+    lines = (f"n/a.png: Relay top-{rank} id: {index}, prob: 0.3, class name: x" for rank, index in enumerate((1, 2, 0)))
+    (tmp_path / "r.txt").write_text("\n".join(lines) + "\n")
+    for names, most in ((("n", "b", "c"), 5), (("n", "b", "c", "d"), 3)):
+        source, _ = source_of_results(tmp_path / "r.txt", Labels(names), "", None)
+        assert source.blank.max_k == most
