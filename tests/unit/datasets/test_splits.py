@@ -93,6 +93,9 @@ def test_a_missing_part_is_named(tmp_path: Path, part: str) -> None:
 def test_no_such_folder_is_an_error_in_words(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has no folder 'absent'"):
         read(tmp_path / "absent")
+    (tmp_path / "train.csv").touch()
+    with pytest.raises(DataError, match=r"train\.csv is a file, not a folder of classes"):
+        read(tmp_path / "train.csv")
 
 
 @pytest.mark.parametrize("name", ["cow", "0"])

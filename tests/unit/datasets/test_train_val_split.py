@@ -189,3 +189,8 @@ def test_what_cannot_be_learnt_from_is_an_error_in_words(tmp_path: Path, classes
 def test_no_such_folder_is_an_error_in_words(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has no folder 'absent'"):
         open_split(tmp_path / "absent", 0.2, 0)
+
+
+def test_shards_of_a_test_split_alone_are_said_to_be_trained_on(tmp_path: Path) -> None:
+    root = shards(tmp_path / "downloaded", {"test-0": ["1", "2"] * 5})
+    assert f"{root} holds shards of the split test alone: they are trained on" in open_split(root, 0.2, 0).skipped.notes

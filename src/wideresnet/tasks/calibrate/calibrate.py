@@ -227,8 +227,9 @@ def _check_unseen(bundle: Bundle, images: CalibrationImages, bank: Sequence[reco
     if images.test and (count := count_shared(data, test)):
         problem = f"{count:,} images of {images.test.name} are among those of {images.data.name}"
         raise DataError(problem, hint="leave out --test to measure with half of --data")
-    count = len(choosing_images(bundle, data))
-    note = f"{count:,} of the images chose the epoch of {bundle.card.name}: the calibration is slightly optimistic"
+    count = max(len(choosing_images(bundle, items)) for items in (data, test))
+    name = bundle.card.name
+    note = f"{count:,} of the images chose the epoch of {name}: the calibration and its figures are optimistic"
     return [note] if count else []
 
 

@@ -45,6 +45,8 @@ def training_images(bundle: Bundle, items: Sequence[Item]) -> list[Item]:
 
 def choosing_images(bundle: Bundle, items: Sequence[Item]) -> list[Item]:
     """Return the ``items`` that chose the epoch of a fine-tuned network; see ``training_images``. A probe has none."""
+    if bundle.members:
+        return max((choosing_images(member, items) for member in bundle.members), key=len)
     is_full = bundle.card.notes.get("fine-tuned", "").startswith("full")
     return _images_of_run(bundle, items, "val") if is_full else []
 
@@ -63,10 +65,11 @@ def _images_of_run(bundle: Bundle, items: Sequence[Item], part: Literal["train",
 
 
 def training_warning(bundle: Bundle, items: Sequence[Item]) -> tuple[str, ...]:
-    """Return a sentence if there are training images among ``items``."""
-    count = len(training_images(bundle, items))
-    trained = f"{bundle.card.name} was trained on {count:,} of the {len(items):,} images"
-    return (f"{trained}: its accuracy on new images is likely lower",) if count else ()
+    """Return sentences if there are training images, or images that chose the epoch, among ``items``."""
+    name, of_all, lower = bundle.card.name, f"of the {len(items):,} images", "its accuracy on new images is likely"
+    trained, chose = len(training_images(bundle, items)), len(choosing_images(bundle, items))
+    sentences = (f"{name} was trained on {trained:,} {of_all}: {lower} lower",) if trained else ()
+    return *sentences, *((f"{chose:,} {of_all} chose the epoch of {name}: {lower} somewhat lower",) if chose else ())
 
 
 def with_warnings(blank: EvalReport, bundle: Bundle, data: LabelledData) -> EvalReport:

@@ -81,6 +81,8 @@ def test_the_training_set_is_known_by_its_hash_and_its_images_by_their_paths(
     model.card.notes["fine-tuned"] = "full, from another"
     assert choosing_images(model, [*train.items, *val.items[2:]]) == val.items[2:]
     assert choosing_images(moved, val.items) == val.items
+    (warning,) = training_warning(moved, val.items)
+    assert f"{len(val.items)} of the {len(val.items)} images chose the epoch of" in warning
 
 
 def test_images_in_archives_are_known_by_the_paths_of_these(model: Bundle, tmp_path: Path) -> None:
