@@ -130,7 +130,7 @@ def read_rows(benchmark: Path) -> list[_Row]:
         raise ConfigError(f"{benchmark} was measured on {cpu}, this is {cpu_name()}", hint)
     most = max((row.threads for row in document.rows), default=1)
     return [
-        replace(row, peak_share=row.peak_share and row.peak_share * most / row.threads)
+        replace(row, peak_share=row.peak_share and row.peak_share * most / max(row.threads, 1))
         for row in document.rows
         if row.engine == "openvino" and row.what in ("engine", "latency")
     ]
