@@ -110,6 +110,7 @@ class Classifier:
         Raises ImageError at the first image that cannot be read.
         """
         if isinstance(images, np.ndarray) and images.ndim == 4:
+            check_choice("way to treat EXIF", exif, get_args(Exif))
             return self.engine(images)
         rows = [logits for _, logits in self.stream(self._batches(images, exif, batch_size))]
         return np.concatenate(rows) if rows else np.empty((0, len(self.labels.names)), np.float32)
@@ -238,7 +239,8 @@ def _with_scores(batch: Batch, scores: Sequence[NDArray[np.float32]]) -> Batch:
 def input_crop(image: ImageInput, spec: Preprocess, exif: Exif = "transpose") -> NDArray[np.uint8]:
     """Preprocess one image: RGB uint8 [S, S, 3]. Raises ImageError."""
     item = input_item(image, exif, spec.alpha)
-    return load_crop(image if isinstance(image, str | Path) else item.source, spec, exif=exif)
+    is_file = isinstance(image, str | Path) and isinstance(item.source, Path)    # no pipe, which was read by now
+    return load_crop(image if is_file else item.source, spec, exif=exif)  # type: ignore[arg-type]
 
 
 def crop_items(images: ImageInputs, spec: Preprocess, exif: Exif) -> tuple[Iterator[Item], Preprocess]:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import math
+import os
 import random
 import re
 import threading
@@ -41,13 +43,18 @@ class Client:
 
     Responses of 429 and 503, lost connections, and a proxy's 500 for a replica that it lost are retried up to
     ``retries`` times. The pause before a retry is random up to a limit that doubles from 0.1 to 10 seconds, and at
-    least as long as ``Retry-After``; where that is longer than ``timeout``, the error is raised at once.
+    least as long as ``Retry-After``; where that is longer than ``timeout`` (seconds), the error is raised at once.
+    Raises ConfigError for arguments of another kind.
     """
 
     def __init__(self, url: str = "http://127.0.0.1:8000", token: str = "", timeout: float = 60.0, retries: int = 6):
         self._url = _split_url(url)
-        if not re.fullmatch("[ -~]*", token):      # no header can have it
+        if not isinstance(token, str) or not re.fullmatch("[ -~]*", token):      # no header can have it
             raise ConfigError("the token contains other than printable ASCII", hint="strip() removes a line break")
+        if not (isinstance(timeout, int | float) and 0 < timeout < math.inf):
+            raise ConfigError(f"timeout is a number of seconds above 0, got {timeout!r}", hint="60 are usual")
+        if not isinstance(retries, int) or retries < 0:
+            raise ConfigError(f"retries are 0 or more, got {retries!r}", hint="6 are usual")
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._timeout, self._retries = timeout, retries
         self._local = threading.local()
@@ -110,11 +117,12 @@ class Client:
         return _parse_response(status, data)
 
     def _connection(self) -> http.client.HTTPConnection:
-        connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
-        if connection is None:
+        connection: http.client.HTTPConnection | None
+        connection, process = getattr(self._local, "connection", (None, 0))
+        if connection is None or process != os.getpid():       # a fork would get answers to its parent
             connect = http.client.HTTPSConnection if self._url.scheme == "https" else http.client.HTTPConnection
             connection = connect(self._url.hostname or "", self._url.port, timeout=self._timeout)
-            self._local.connection = connection
+            self._local.connection = connection, os.getpid()
         return connection
 
 
@@ -130,12 +138,13 @@ def _split_url(url: str) -> SplitResult:
 
 
 def _name(index: int, image: str | Path | bytes) -> str:
-    return f"image {index}" if isinstance(image, bytes) else str(image)
+    return f"image {index}" if isinstance(image, bytes | bytearray) else str(image)
 
 
 def _multipart_file(index: int, image: str | Path | bytes, boundary: str) -> bytes:
     """Return one file as a part of a multipart body."""
-    name, data = _name(index, image), image if isinstance(image, bytes) else read_encoded(Path(image))
+    name = _name(index, image)
+    data = bytes(image) if isinstance(image, bytes | bytearray) else read_encoded(Path(image))
     for character in '"\r\n':                      # percent-encoded, as browsers do
         name = name.replace(character, quote(character))
     head = f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'

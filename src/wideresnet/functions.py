@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from wideresnet import records
 from wideresnet.classifier import Classifier
@@ -51,12 +51,18 @@ def bench(
     from wideresnet.tasks.bench.run import bench as measure
 
     settings = BenchSettings(
-        tuple(measurements), tuple(engines), tuple(precisions), tuple(batches), tuple(streams), tuple(threads),
-        rounds=rounds, seconds=seconds, data=Path(data) if data else None, profile=profile, tune=tune,
+        _as_tuple(measurements), _as_tuple(engines), _as_tuple(precisions), _as_tuple(batches),
+        _as_tuple(streams), _as_tuple(threads), rounds=rounds, seconds=seconds, data=Path(data) if data else None,
+        profile=profile, tune=tune,
     )  # fmt: skip
     check_settings(settings)
     several = [models] if isinstance(models, Classifier | str | Path) else models
     return run_shown(measure([bundle_of(model) for model in several], settings), "measuring", progress)
+
+
+def _as_tuple(values: Any) -> tuple[Any, ...]:
+    """Return a sequence, or a single text or number, as a tuple."""
+    return (values,) if isinstance(values, str | int) else tuple(values)
 
 
 def cascade(
@@ -79,7 +85,7 @@ def cascade(
 
     if not 0 < max_drop <= 1:
         raise ConfigError(f"max_drop is a fraction above 0, at most 1, got {max_drop}", hint="0.003 is 0.3 points")
-    if not members:
+    if isinstance(members, str | Path | Classifier) or not members:
         raise ConfigError("a cascade has two networks or more", "name the fastest first, the most accurate last")
     chosen = [(member, 0) if isinstance(member, Classifier) else split_member(str(member)) for member in members]
     bundles = [at_resolution(bundle_of(model), side) for model, side in chosen]
@@ -111,7 +117,9 @@ def compare(
             raise ConfigError("compare takes two files of scores, or two models and data", hint="leave out the rest")
         if batch_size:
             raise ConfigError("batch_size has no effect on files of scores", hint="leave out batch_size")
-        return compare_files(Path(names[0]), Path(names[1]), read_list_or_file(labels).labels).report
+        classes = read_list_or_file(labels)
+        report = compare_files(Path(names[0]), Path(names[1]), classes.labels).report
+        return replace(report, a=replace(report.a, notes=(*classes.notes, *report.a.notes)))
     if data is None or labels:
         raise ConfigError("comparing two models needs labelled data of their classes", hint="give data= and no labels")
     models = a if isinstance(a, Classifier) else bundle_of(a), b if isinstance(b, Classifier) else bundle_of(b)
@@ -153,7 +161,7 @@ def compile(
     if search_minutes is not None and not search_minutes >= 0:       # NaN is none either
         raise ConfigError(f"search_minutes are 0 or more, got {search_minutes}", hint="None does not search")
     bundle = bundle_of(model)
-    check_target(Path(output), bundle.folder)
+    check_target(Path(output), bundle.folder, bundle.source)
     images, gate = (locate_data(Path(path)) if path else None for path in (calibration, data))
     if precision == "int8" and images is None:
         if gate is None or not holds_both_sets(gate, bundle.labels):
@@ -190,20 +198,23 @@ def export(
     that the library does not have.
     """
     from wideresnet.bundle import check_target
+    from wideresnet.bundle.derive import uncalibrated
     from wideresnet.tasks.load.weights_file import check_weights_target, write_file
     from wideresnet.tasks.quantize.compile import export_bundle
 
     path = Path(output)
     if library is None:
         bundle = bundle_of(model)
-        check_target(path, bundle.folder)
+        check_target(path, bundle.folder, bundle.source)
         return export_bundle(bundle, path, stored_name(storage))
     if storage:
         raise ConfigError("storage has no effect on weights files: they are float32", hint="leave out storage")
-    check_weights_target(path, library, None if isinstance(model, Classifier) else model)
+    source = (model.bundle.source if model.bundle else None) if isinstance(model, Classifier) else model
+    check_weights_target(path, library, source)
     bundle = bundle_of(model)
     notes = write_file(path, bundle, library)
-    return replace(bundle.card, notes=bundle.card.notes | ({"export": "; ".join(notes)} if notes else {}))
+    card = uncalibrated(bundle).card
+    return replace(card, precision="fp32", notes=card.notes | ({"export": "; ".join(notes)} if notes else {}))
 
 
 def train(

@@ -5,6 +5,7 @@ Largest difference seen over the networks below, over the spread of the layer: 5
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
 
@@ -190,3 +191,16 @@ def test_what_cannot_be_had_is_an_error(engine):
         open_features(tiny_bundle(), ["layer4"], engine)
     with pytest.raises((BundleError, EngineError)):
         open_features(replace(tiny_bundle(), graph=b"no graph"), ["map"], engine)
+
+
+def test_threads_get_the_features_of_their_own_images(engine):
+    """Hooks of torch's module are those of all threads."""
+    run = opened(engine, written("wrn_10_1"), "wrn_10_1", EngineOptions(threads=1))
+    batches = images("wrn_10_1")[:1], images("wrn_10_1")[1:3]
+    expected = [run(batch)["map"] for batch in batches]
+
+    def repeat(thread):
+        return all(np.array_equal(run(batches[thread])["map"], expected[thread]) for _ in range(60))
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(repeat, range(2))) == [True, True]

@@ -54,7 +54,8 @@ def test_export_writes_what_the_command_writes(wrn: Wrn, tiny: Path, tmp_path: P
     assert wrn("export", "-m", tiny, "--storage", "f16", "-o", "by_command").code == 0
     assert (card.precision, card) == ("fp16", read_bundle(tmp_path / "half").card)
     assert (tmp_path / "half" / "model.onnx").read_bytes() == Path("by_command/model.onnx").read_bytes()
-    wideresnet.export(tmp_path / "w.safetensors", wideresnet.load(tiny), library="safetensors")
+    written = wideresnet.export(tmp_path / "w.safetensors", wideresnet.load(tmp_path / "half"), library="safetensors")
+    assert written.precision == "fp32", "of the file, not of the model"
     assert wideresnet.load(tmp_path / "w.safetensors").card.name == "wrn_10_1.tiny"
     with pytest.raises(ConfigError, match="no storage called 'f64'"):
         wideresnet.export(tmp_path / "x", tiny, storage="f64")            # type: ignore[arg-type]
@@ -168,3 +169,28 @@ def test_train_and_finetune_return_what_can_be_loaded(
         wideresnet.train(tmp_path / "mine.toml", tmp_path / "run")
     tuned = wideresnet.finetune(data, tmp_path / "tuned", report.model)
     assert re.match(r"<FinetuneReport .*/bundle: probe on 40 images, <EvalReport ", repr(tuned))
+
+
+def test_a_model_derived_from_a_file_does_not_overwrite_it(tiny: Path, data: Path, tmp_path: Path) -> None:
+    """An open model, one that is normalised otherwise, and a member at another resolution."""
+    file = tmp_path / "w.safetensors"
+    wideresnet.export(file, tiny, library="safetensors")
+    with pytest.warns(wideresnet.AssumptionWarning, match="normalised as requested"):
+        derived = wideresnet.load(tiny, normalise="half")
+    before = file.read_bytes(), (tiny / "model.onnx").read_bytes()
+    for call in (
+        lambda: wideresnet.export(file, wideresnet.load(file), library="safetensors"),
+        lambda: wideresnet.export(tiny, derived),
+        lambda: wideresnet.compile(tiny, derived, precision="f16"),
+        lambda: wideresnet.cascade(tiny, [f"{tiny}@24", tiny], data),
+    ):
+        with pytest.raises(ConfigError, match=r"would (overwrite|replace)|is one of"):
+            call()
+    assert (file.read_bytes(), (tiny / "model.onnx").read_bytes()) == before
+
+
+def test_a_single_text_is_no_sequence_of_letters(tiny: Path, data: Path) -> None:
+    report = wideresnet.bench(tiny, engines="openvino", batches=2, seconds=0.02, rounds=1)   # type: ignore[arg-type]
+    assert [(row.engine, row.batch) for row in report.rows] == [("openvino", 2)]
+    with pytest.raises(ConfigError, match="a cascade has two networks or more"):
+        wideresnet.cascade("out", "wrn_16_4.cifar10", data)

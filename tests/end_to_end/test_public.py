@@ -205,8 +205,17 @@ def test_crops_are_not_preprocessed_again() -> None:
 def test_wrong_arguments_are_config_errors(tiny: Path) -> None:
     classifier, image = wideresnet.load(tiny), EXAMPLES / "cat.png"
     for method in (classifier.classify, classifier.logits):
-        with pytest.raises(ConfigError, match="batch size and threads must be at least 1"):
+        with pytest.raises(ConfigError, match="batch size and threads are whole numbers from 1"):
             method(image, batch_size=0)
+        with pytest.raises(ConfigError, match=r"batch size and threads are whole numbers from 1, got 2\.5"):
+            method(image, batch_size=2.5)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"has no 2\.5 streams"):
+        wideresnet.load(tiny, streams=2.5)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="way to treat EXIF"):
+        classifier.logits(np.zeros((1, 32, 32, 3), np.uint8), "foo")  # type: ignore[arg-type]
+    for layers, pool in (((), "none"), (("features",), "mean")):
+        with pytest.raises(ConfigError, match=r"no layers to read|has no effect on features"):
+            classifier.embed(image, layers=layers, pool=pool)  # type: ignore[arg-type]
     for size in (-1, 2.5):
         with pytest.raises(ConfigError, match=f"batch size must be a whole number of at least 0, got {size}"):
             classifier.evaluate(tiny, batch_size=size)  # type: ignore[arg-type]

@@ -208,3 +208,21 @@ def test_the_path_of_a_url_is_used(server: FakeServer) -> None:
     server.responses = [(200, {}, b"{}")]
     assert Client(f"http://127.0.0.1:{server.server_port}/behind/").models() == {}
     assert server.requests[0][0] == "/behind/v1/models"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"timeout": None}, {"timeout": 0}, {"timeout": -1}, {"timeout": float("nan")}, {"retries": -1}, {"retries": 2.5},
+     {"token": None}],
+)  # fmt: skip
+def test_arguments_of_another_kind_are_refused_at_once(arguments) -> None:
+    with pytest.raises(ConfigError, match=next(iter(arguments))):
+        Client(**arguments)
+
+
+def test_a_fork_does_not_read_the_answers_to_its_parent(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = Client()
+    first = client._connection()
+    assert client._connection() is first
+    monkeypatch.setattr("wideresnet.client.os.getpid", lambda: -1)
+    assert client._connection() is not first

@@ -39,6 +39,7 @@ class Bundle:
     stem: Stem | None = None                       # of a weights file whose normalisation is assumed
     folder: Path | None = None                     # that it was read from
     members: tuple[Bundle, ...] = ()               # of a cascade, which has no graph; see ``records.Cascade``
+    source: str = ""                               # name or path that it was loaded by, or what it is derived from
 
     @cached_property
     def sha256(self) -> str:
@@ -79,7 +80,7 @@ class Bundle:
 
     def with_model(self, model: onnx.ModelProto, card: ModelCard | None = None) -> Bundle:
         """Return a bundle with ``model`` as its graph, and ``card`` if given."""
-        return Bundle(card or self.card, self.labels, model.SerializeToString())
+        return Bundle(card or self.card, self.labels, model.SerializeToString(), source=self.source)
 
 
 def network_of(card: ModelCard) -> Architecture:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from wideresnet.datasets.shards import ShardImages, Unreadable, find_shards
-from wideresnet.errors import ConfigError, ImageError, check_choice, errors_as, os_errors_as
+from wideresnet.errors import ConfigError, ImageError, check_choice, errors_as
 from wideresnet.images.decode import TURNS
 from wideresnet.images.exif import UPRIGHT, orientation
 from wideresnet.images.files import describe_skipped, find_images, no_images_error
@@ -139,7 +139,7 @@ def _walk(path: Path, several: bool) -> Iterator[Item]:
 
 
 def _read(file: Any) -> bytes:
-    with os_errors_as(ImageError, "the open file cannot be read"):
+    with errors_as((OSError, ValueError), ImageError, "the open file cannot be read"):        # a closed one: ValueError
         if hasattr(file, "seekable") and file.seekable():
             file.seek(0)                           # as Pillow does: a buffer that was just written stands at its end
         data = file.read()

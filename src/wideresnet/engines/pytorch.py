@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -43,6 +44,7 @@ class PyTorchEngine(OutputsEngine):
         self._side, self._bf16 = preprocess.crop, options.precision == "bf16"
         threads = options.threads or available_cpus()
         self.info = EngineInfo("pytorch", torch.__version__, "CPU", options.precision, threads)
+        self._lock = threading.Lock()              # the module's hooks would store the outputs of other threads' runs
 
     def _scale(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         return self._margin.scale(logits) if self._margin else logits
@@ -67,7 +69,8 @@ class PyTorchEngine(OutputsEngine):
         hooks = [_capture(self._model, name, outputs) for name in names]
         try:
             for batch in batches:
-                logits, values = self._run(batch), [outputs[name].float().numpy() for name in names]
+                with self._lock:
+                    logits, values = self._run(batch), [outputs[name].float().numpy() for name in names]
                 inputs = {FEATURES: values[0], OUTPUT: logits} if self._score else {}
                 yield [self._scale(logits), *(self._score.run(None, inputs) if self._score else values)]
         finally:

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, nullcontext, suppress
 from functools import partial
 from itertools import islice
+from numbers import Integral
 from pathlib import Path
 from typing import TypeVar
 
@@ -48,8 +49,8 @@ def load_batches(
     Raises ConfigError for a batch size or number of threads below 1.
     """
     threads = available_cpus() if threads is None else threads
-    if batch_size < 1 or threads < 1:
-        raise ConfigError(f"batch size and threads must be at least 1, got {batch_size} and {threads}")
+    if not isinstance(batch_size, Integral) or batch_size < 1 or threads < 1:
+        raise ConfigError(f"batch size and threads are whole numbers from 1, got {batch_size!r} and {threads}")
     specs = [spec] if isinstance(spec, Preprocess) else spec
     reader = ImageReader(specs, DEFAULT_LIMITS, exif, reduced=reduced)
     read = partial(_crops_or_failure, reader=reader)

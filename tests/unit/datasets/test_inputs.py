@@ -207,3 +207,13 @@ def test_rows_of_several_parquet_files_have_different_names(tmp_path: Path) -> N
     assert [item.path for item in input_items([a, b])] == [f"{a}/0.jpg", f"{b}/0.jpg"]
     assert [item.path for item in InputImages([a, b])] == [f"{a}/0.jpg", f"{b}/0.jpg"]
     assert [item.path for item in input_items([a])] == [item.path for item in InputImages([a])] == ["0.jpg"]
+
+
+def test_a_closed_file_fails_alone(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(grey_png(1))
+    closed = (tmp_path / "a.png").open("rb")
+    closed.close()
+    first, second = input_items([closed, tmp_path / "a.png"])
+    with pytest.raises(ImageError, match="the open file cannot be read"):
+        first.source.read(1)
+    assert second.source == tmp_path / "a.png"

@@ -114,7 +114,7 @@ def calibrate(
     Raises DataError for too few images, classes without any, and labels in another order than the network's.
     """
     bundle = bundle_of(model)
-    check_target(Path(output), bundle.folder)
+    check_target(Path(output), bundle.folder, bundle.source)
     settings = settings or CalibrateSettings()
     images = open_calibration_images(bundle, data, test, bank, settings.unknown)
     work = calibrate_bundle(bundle, images, settings, Path(output))

@@ -55,7 +55,7 @@ def make_cascade(
     of other answers; a fraction of 1. Photographs are turned upright. Raises ConfigError for members that make no
     cascade, DataError for too few images and for labels in another order than the classes.
     """
-    check_target(output, *(member.folder for member in members))
+    check_target(output, *(path for member in members for path in (member.folder, member.source)))
     _check_members(members)
     data = replace(data, exif="transpose")         # as classify and serve do
     items, failures, logits, info = yield from _run_all(members, data, settings)

@@ -39,7 +39,11 @@ def embed(
     """
     check_choice("pool", pool, get_args(Pool))
     layers = list(dict.fromkeys([layers] if isinstance(layers, str) else layers))
-    bundle, features = open_layers(model, bundle_of(model), layers, engine, alpha)
+    if not layers:
+        raise ConfigError("no layers to read features from", hint="name some, such as 'features' or 'layer3'")
+    if pool != "none" and layers == ["features"]:
+        raise ConfigError(f"pool {pool!r} has no effect on features, which have no positions", hint="leave out pool")
+    bundle, features = open_layers(model, bundle_of(model, headless=True), layers, engine, alpha)
     items, spec = crop_items(images, bundle.card.preprocess, exif)
     settings = InferenceSettings(batch_size=batch_size, exif=exif)
     rows = [answer.values for answer in raise_failures(embeddings(features, spec, items, settings, pool=pool))]

@@ -100,7 +100,8 @@ def explanations(
 ) -> Iterator[Explanation | Failure]:  # fmt: skip
     """Yield an explanation or a failure of each item, in order: of ``classes``, or of the ``k`` most probable ones."""
     spec, stride = explainer.card.preprocess, explainer.stride
-    batches = load_batches(items, spec, batch_size=settings.batch_size, exif=settings.exif)
+    threads = explainer.features.engine.info.threads
+    batches = load_batches(items, spec, batch_size=settings.batch_size, threads=threads, exif=settings.exif)
     for batch, outputs in explainer.features.stream_batches(batches):
         rows = zip(batch.items, batch.pixels, _explained(explainer, outputs, classes, k), strict=True)
         yield from batch.in_order([Explanation(item.path, crop, stride, maps) for item, crop, maps in rows])

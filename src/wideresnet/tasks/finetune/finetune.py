@@ -79,7 +79,7 @@ def finetune(
     checked = read_settings(None, {**(settings or {}), **({"mode": mode} if mode else {})})
     test_folder = None if test is None else Path(test)
     source = small_source(Path(data), DEFAULT_MODEL) if model is None else model
-    return follow(run_finetune(bundle_of(source), Path(data), Path(run), checked, test_folder, compute))
+    return follow(run_finetune(bundle_of(source, headless=True), Path(data), Path(run), checked, test_folder, compute))
 
 
 def run_finetune(

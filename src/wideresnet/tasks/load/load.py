@@ -18,6 +18,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -42,6 +43,9 @@ from wideresnet.weights.read import open_weights
 
 if TYPE_CHECKING:
     from wideresnet.weights.download import Progress
+
+
+NORMALISED = "normalisation", "uncertainty"        # notes of a card that ``normalise`` writes
 
 
 class AssumptionWarning(UserWarning):
@@ -112,14 +116,16 @@ def load(
     options = _options(bundle, engine, EngineOptions(precision, threads), streams)
     # A copy of the bundle: without the parsed graph, which takes as much memory as the graph again.
     classifier = replace(open_classifier(bundle, engine, options), bundle=replace(bundle), options=options)
-    for note in (*alpha_notes(stored.card, alpha), *precision_notes(bundle.card, classifier.engine.info)):
+    changed = [bundle.card.notes.get(key) for key in NORMALISED if normalise is not None]
+    notes = *changed, *alpha_notes(stored.card, alpha), *precision_notes(bundle.card, classifier.engine.info)
+    for note in filter(None, notes):
         warnings.warn(note, AssumptionWarning, stacklevel=2)
     return classifier
 
 
 def _options(bundle: Bundle, engine: str, options: EngineOptions, streams: int) -> EngineOptions:
     """Return engine options with ``streams``, as for ``load``. Raises ConfigError where they have no effect."""
-    if streams < 0 or (streams != 1 and engine != "openvino"):
+    if not isinstance(streams, Integral) or streams < 0 or (streams != 1 and engine != "openvino"):
         raise ConfigError(f"the engine {engine} has no {streams} streams", hint="leave out streams, or use openvino")
     if streams == 0:
         return throughput_options(bundle, options.precision, options.threads)[0]
@@ -131,13 +137,14 @@ def open_classifier(bundle: Bundle, engine: str = "openvino", options: EngineOpt
     return Classifier(bundle.card, bundle.labels, open_engine(bundle, engine, options))
 
 
-def bundle_of(model: Classifier | str | Path) -> Bundle:
+def bundle_of(model: Classifier | str | Path, *, headless: bool = False) -> Bundle:
     """Return the bundle of an open classifier, or of a name as for ``load``, for a caller that is a public function.
 
-    Raises WrnError, also for a classifier that was not opened by ``load``.
+    ``headless``: a weights file without a classifier is accepted, for its features. Raises WrnError, also for a
+    classifier that was not opened by ``load``.
     """
     if not isinstance(model, Classifier):
-        return load_with_warnings(ModelChoice(str(model)), stacklevel=4)
+        return load_with_warnings(ModelChoice(str(model), facts=FileFacts(headless=headless)), stacklevel=4)
     if model.bundle is None:
         raise ConfigError("this classifier has no graph", hint="open it with 'wideresnet.load'")
     return model.bundle
@@ -186,8 +193,10 @@ def load_bundle(choice: ModelChoice, progress: Progress | None = None) -> Bundle
         from wideresnet.bundle.derive import with_normalisation  # imports onnx, which running a model does not need
 
         bundle = with_normalisation(bundle, choice.facts.normalise)
-    if bundle.card.files.get(GRAPH) != bundle.sha256:        # made or changed here: one file stands for many networks
-        bundle = replace(bundle, card=replace(bundle.card, files=bundle.card.files | {GRAPH: bundle.sha256}))
+    card = bundle.card
+    if card.files.get(GRAPH) != bundle.sha256:     # made or changed here: one file stands for many networks
+        card = replace(card, files=card.files | {GRAPH: bundle.sha256})
+    bundle = replace(bundle, card=card, source=str(choice.weights or choice.name))
     return bundle if choice.labels is None else _with_labels(bundle, choice.labels)
 
 
