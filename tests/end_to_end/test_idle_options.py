@@ -89,6 +89,7 @@ dataset: {path: photos, process_ops: [{type: Resize, size: 40}, {type: CenterCro
         ("bench --random-weights --activation silu", "--activation has no effect with --random-weights"),
         ("bench -m tiny -m tiny", "two of the models have the same name"),
         # The service.
+        ("serve --engine onnxruntime --streams 2", "--streams has no effect without the engine openvino"),
         ("serve --shadow-fraction 0.5", "--shadow-fraction has no effect without --shadow"),
         ("serve --shadow a=b --ray local", "--shadow has no effect with --ray"),
         ("serve --otlp http://localhost:4318 --ray local", "--otlp has no effect with --ray"),

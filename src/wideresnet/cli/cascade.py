@@ -62,7 +62,7 @@ def cascade(
     done = run_with_bar(make_cascade(bundles, images, max_drop / 100, settings, output), unit="images")
     if page:
         items = {item.path: item for item in images.items}
-        drawn = thumbnails_of(comparison.shown_paths(done.comparison), items, last.card.preprocess)
+        drawn = thumbnails_of(comparison.shown_paths(done.comparison), items, last.card.preprocess, "transpose")
         save_text(page, report.to_html(done, last.labels, drawn))
     print_record(done, report.to_json, report.to_text, format)
     list_problems(done.notes, done.failures, done.skipped, data)

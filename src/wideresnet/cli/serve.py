@@ -56,7 +56,7 @@ TlsCert = Annotated[Path | None, typer.Option(help="Speak TLS on all ports: a ce
 TlsKey = Annotated[Path | None, typer.Option(help="The key of --tls-cert, PEM.")]
 Streams = Annotated[
     int | None,
-    typer.Option(min=0, help="Batches computed in parallel; 0: as the engine chooses. Default: as tuned, or 1."),
+    typer.Option(min=0, help="Batches computed in parallel; 0: the engine chooses. Default: as tuned, else by size."),
 ]
 Ray = Annotated[
     str, typer.Option(help="Serve on the Ray cluster at HOST:PORT, auto (this machine's) or local (a new one).")
@@ -145,6 +145,7 @@ def serve(
     from wideresnet.serve.settings import ServeSettings, make_settings
 
     check_unused(context, models is None, "without --models", "poll", "versions")
+    check_unused(context, engine != "openvino", "without the engine openvino", "streams")
     check_unused(context, not shadow, "without --shadow", "shadow_fraction")
     check_unused(context, bool(ray), "with --ray", "shadow", "otlp", "tls_cert", "tls_key", "workers")
     check_unused(context, workers > 1, "with several --workers", "shadow", "admin_token_file")

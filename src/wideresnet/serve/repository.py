@@ -55,6 +55,8 @@ def list_models(folder: Path, preferred: Collection[str] = ()) -> Listing:
             with suppress(OSError):                # reported when it is opened
                 versions = _folders(path)
         numbers = sorted((int(version) for version in versions if _NUMBER.fullmatch(version)), reverse=True)
+        if len(numbers) > MAX_FOLDERS:
+            notes.append(f"{path} has {len(numbers):,} versions: the oldest {len(numbers) - MAX_FOLDERS:,} are ignored")
         models[name] = {f"{name}/{number}": path / str(number) for number in numbers[:MAX_FOLDERS]} or {name: path}
         if numbers and (strays := [version for version in versions if not _NUMBER.fullmatch(version)]):
             notes.append(f"not served from {path}, since versions are named 1, 2, 3 …: {len(strays)}, as {strays[0]!r}")

@@ -130,7 +130,10 @@ class ServerProcess:
         if (parent := parent_process()) and not parent.is_alive():
             self._shut_down()
         write_metrics(self.service.metrics, folder)
-        self.service.is_complete |= count_workers(folder) >= self.service.settings.workers
+        were_open = folder / "all-open"            # a worker that is started again is ready when its own models are
+        if count_workers(folder) >= self.service.settings.workers:
+            were_open.touch()
+        self.service.is_complete |= were_open.exists()
 
     def _handle_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")

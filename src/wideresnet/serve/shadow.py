@@ -90,7 +90,7 @@ class Shadow:
                 raise ConfigError(f"--shadow names {name!r}, which is not served", hint)
         first, second = (served[name] for name in self.report.models)
         check_same_classes(first.classifier, second.classifier)
-        graphs = first.identity["graph_sha256"], second.identity["graph_sha256"]
+        graphs = _hash_of(first), _hash_of(second)
         if graphs != self.report.graphs:
             if self.report.since:
                 self._log(f"shadow: a graph has changed, the counts of {self.report.n:,} images begin again")
@@ -158,6 +158,11 @@ class Shadow:
         a, b = (softmax(values)[0] for values in (logits, answer))
         answers, sure = (int(a.argmax()), int(b.argmax())), (float(a.max()), float(b.max()))
         return ComparedImage(request, answers, sure, float(np.abs(a - b).sum() / 2), label, decoded)
+
+
+def _hash_of(model: ModelWorker) -> str:
+    """Return the hash of a model's graph, or of a cascade's members, rule and thresholds."""
+    return str(model.identity["weights_sha256" if model.cascade else "graph_sha256"])
 
 
 def read_labels(header: str | None, shadow: Shadow | None, model: ModelWorker, images: int) -> list[int]:

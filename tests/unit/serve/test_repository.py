@@ -677,3 +677,12 @@ def test_no_request_is_lost_while_versions_come_and_go(tmp_path: Path) -> None:
         assert {*codes} == {200, 404}
 
     play(site, story)
+
+
+def test_versions_beyond_the_limit_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wideresnet.serve.repository.MAX_FOLDERS", 2)
+    for number in range(1, 6):
+        (tmp_path / "m" / str(number)).mkdir(parents=True)
+    models, _, notes = list_models(tmp_path)
+    assert list(models["m"]) == ["m/5", "m/4"]
+    assert notes == [f"{tmp_path / 'm'} has 5 versions: the oldest 3 are ignored"]

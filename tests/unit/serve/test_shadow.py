@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from wideresnet.serve import shadow as shadow_module
 from wideresnet.serve.app import make_app
 from wideresnet.serve.service import Service
 from wideresnet.serve.settings import ServeSettings
+from wideresnet.serve.shadow import _hash_of
 from wideresnet.serve.worker import ModelWorker
 
 
@@ -346,3 +348,12 @@ def test_the_page_loads_nothing_and_has_the_policy_of_the_service() -> None:
         assert "<script" not in done.text
         assert "cat → dog" in done.text
         assert "25.00 %" in done.text
+
+
+def test_another_rule_over_the_same_members_is_another_model() -> None:
+    identity = {"graph_sha256": "members", "weights_sha256": "rule 1"}
+    hashes = [
+        _hash_of(SimpleNamespace(cascade=cascade, identity=identity | {"weights_sha256": rule}))  # type: ignore[arg-type]
+        for cascade in (object(), None) for rule in ("rule 1", "rule 2")
+    ]  # fmt: skip
+    assert hashes == ["rule 1", "rule 2", "members", "members"]

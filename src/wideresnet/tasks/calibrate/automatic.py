@@ -33,7 +33,8 @@ def compile_calibrated(
     images, data = _set_aside(bundle, settings)
     report = yield from compilation.compile_model(bundle, replace(settings, images=images), folder)
     if report.gate and report.gate.verdict == "failed":
-        return report
+        note = f"not calibrated: it failed its gate; wrn calibrate -m {folder} --data LABELLED -o BUNDLE"
+        return replace(report, notes=(*report.notes, note))
     both = settings.data if settings.data and calibration_data.holds_both_sets(settings.data, bundle.labels) else None
     path = settings.calibration or both
     bank = calibration_data.calibration_pool(path, bundle.labels).items if path else ()
@@ -50,7 +51,8 @@ def calibrate_in_place(
     try:
         if data is None:
             raise DataError(reason)
-        images = CalibrationImages(data, bank=bank, bank_name="those that it was made with")
+        upright = replace(data, exif="transpose")  # as photographs are classified
+        images = CalibrationImages(upright, bank=bank, bank_name="those that it was made with")
         report = yield from calibrate_bundle(read_bundle(folder), images, CalibrateSettings(), folder)
     except (DataError, BundleError) as error:
         return f"not calibrated: {error.message}; wrn calibrate -m {folder} --data LABELLED -o BUNDLE"

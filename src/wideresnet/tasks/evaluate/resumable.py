@@ -78,7 +78,8 @@ def _check_images(file: Path, data: LabelledData) -> None:
 def _check_scores(file: Path, classifier: Classifier, data: LabelledData, settings: InferenceSettings) -> None:
     """Raise DataError if some scores of a complete file, of every class, are not those of ``classifier``."""
     size = settings.batch_size
-    part = replace(data, items=balanced_sample(data.items, size), parent=data.parent or data)
+    items = balanced_sample(data.items, max(size, len(data.present)))
+    part = replace(data, items=items, parent=data.parent or data)
     scores = score(classifier, part, size, mode="sync", coverage=settings.coverage)
     paths = {item.path for item in part.items}
     stored = {answer.path: answer for answer in read_scores(file) if answer.path in paths}

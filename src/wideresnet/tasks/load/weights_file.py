@@ -218,6 +218,8 @@ def write_file(path: Path, bundle: Bundle, library: str) -> list[str]:
         raise ConfigError(f"{config} describes another model", hint="name a file in a new folder with -o")
     if library == "timm" and card.preprocess.interpolation.startswith("opencv-"):
         notes.append("timm has no resize of OpenCV: its config.json says bilinear, which gives other pixels")
+    if library != "safetensors" and card.preprocess.alpha != "drop":
+        notes.append(f"{library} drops transparency: this network takes transparent images on {card.preprocess.alpha}")
     alone = {file.name for file in path.parent.glob("[!.]*")} <= {path.name, NAME}
     tensors: dict[str, object] = dict(read_weights(bundle))
     if path.suffix == ".safetensors":

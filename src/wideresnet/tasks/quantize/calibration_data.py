@@ -17,6 +17,7 @@ from wideresnet.datasets.labelled import LabelledData
 from wideresnet.datasets.layout import Layout, evaluation_folder, holds_splits, list_folder, training_folder
 from wideresnet.datasets.lookup import ClassLookup
 from wideresnet.datasets.open import INDEX_ENDINGS, open_labelled
+from wideresnet.datasets.orientation import orientation_notes
 from wideresnet.datasets.sample import balanced_sample
 from wideresnet.errors import ConfigError, DataError
 from wideresnet.images.files import describe_skipped
@@ -135,7 +136,7 @@ def open_gate_images(path: Path, model: Bundle) -> GateImages:
     """Open the images of the gate of ``model``. Raises what ``gate_images`` and ``without_training_images`` do."""
     data = gate_images(path, model.labels)
     items, notes = without_training_images(model, data.items)
-    return GateImages(data, items, (*data.notes, *notes))
+    return GateImages(data, items, (*data.notes, *notes, *orientation_notes(data)))
 
 
 def without_training_images(model: Bundle, items: Sequence[Item]) -> tuple[Sequence[Item], tuple[str, ...]]:

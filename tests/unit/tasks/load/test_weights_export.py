@@ -193,3 +193,11 @@ def test_a_config_of_the_same_model_may_lie_beside_a_new_file(tmp_path: Path) ->
         (tmp_path / "config.json").write_text(json.dumps(document))
         assert write_file(tmp_path / "model.pth", resnet18(), "torchvision") == []
     assert torch.load(tmp_path / "model.pth", weights_only=True)["fc.bias"].dtype == torch.float32
+
+
+@pytest.mark.usefixtures("tensors")
+def test_timm_is_said_to_drop_transparency(tmp_path: Path) -> None:
+    bundle = resnet18()
+    card = replace(bundle.card, preprocess=replace(bundle.card.preprocess, alpha="white"))
+    (note,) = write_file(tmp_path / "model.safetensors", replace(bundle, card=card), "timm")
+    assert "takes transparent images on white" in note
