@@ -39,7 +39,7 @@ class Scheme:
 
     ``names`` matches the names of the first block's first convolution, the second stage's shortcut, the last norm
     and the classifier, joined by spaces, then remarks in capitals. ``sure``: names alone show the function. ``biases``:
-    "all", "stem" or "".
+    "all", "some", "stem" or "".
     """
 
     title: str
@@ -66,6 +66,7 @@ SCHEMES: Final = (
     Scheme("xternalz", _XTERNALZ),
     Scheme("AugMix", r"block1\.layer\.0\.conv1 block2\.layer\.0\.conv_shortcut ", {}, True, "half"),
     Scheme("szagoruyko", r"group0\.block0\.conv0 group1\.block0\.conv_?dim ", sure=True),
+    Scheme("hysts, or its preactivated ResNet", r"stage1\.block1\.conv1 stage2\.block1\.shortcut\.conv .*WIDTH1"),
     Scheme("hysts", r"stage1\.block1\.conv1 stage2\.block1\.shortcut\.conv ", sure=True),
     Scheme("pytorchcv", r"(features\.)?stage1\.unit1\.body\.conv1\.conv ", sure=True, alternative="cifar10-per-image"),
     Scheme("DeepMind", r"layer\.0\.block\.0\.conv_0 ", {"activation": "silu", "padding": "same"}),
@@ -98,7 +99,9 @@ def find_origin(network: Network, modules: Sequence[Module], facts: Facts, read:
     """Return the origin of a network from all layers of its file, the scalars in it and the values of tensors."""
     signature = _signature(network)
     biased = {name for name, layer in network.layers.items() if layer.kind == "conv" and "bias" in layer.tensors}
-    biases = "" if not biased else "stem" if biased == {"conv1"} else "all"
+    convolutions = {name for name, layer in network.layers.items() if layer.kind == "conv"}
+    kinds = ("", set[str]()), ("stem", {"conv1"}), ("all", convolutions)
+    biases = next((kind for kind, names in kinds if names == biased), "some")
     keys = [*(name for module in modules for name in module.tensors.values()), *facts]
 
     def fits(scheme: Scheme) -> bool:
@@ -117,11 +120,13 @@ def find_origin(network: Network, modules: Sequence[Module], facts: Facts, read:
         evidence.append("shortcut skip_norm: the first norm of stages 2 and 3 was never trained")
     elif variant.get("shortcut") == "skip_norm":
         evidence.append("shortcut skip_norm: by names only; the first norms of stages 2 and 3 look trained")
+        stated.clear()                             # code of the same names may compute something else
     for name, (value, reason) in _attributes(network, facts).items():
         variant[name] = value
         stated.add(name)
         evidence.append(f"{name} {value}: {reason}")
     _check_layers(network, variant, facts)
+    _check_function(network, signature, facts, read)
     normalisation, buffers = _stated_normalisation(modules, read)
     if normalisation:
         evidence.append(f"mean and std: stated by {buffers['mean']} and {buffers['std']}")
@@ -138,7 +143,8 @@ def _signature(network: Network) -> str:
     shortcut = layers.get("layer2.0.shortcut") or layers["layer2.0.downsample.0"]
     names = [layers["layer1.0.conv1"].name, shortcut.name, *tail]
     text = " ".join(name.removeprefix(network.prefix) for name in names)
-    return text if "fc" not in layers or "bias" in layers["fc"].tensors else f"{text} without_bias"
+    text += "" if "fc" not in layers or "bias" in layers["fc"].tensors else " without_bias"
+    return text + (" WIDTH1" if network.architecture.name.endswith("_1") else "")
 
 
 def _has_untrained_norms(network: Network, read: Read) -> bool:
@@ -194,6 +200,21 @@ def _check_layers(network: Network, variant: dict[str, Any], facts: Facts) -> No
             raise WeightsError(problem, "give a file of the network as its library makes it")
 
 
+def _check_function(network: Network, signature: str, facts: Facts, read: Read) -> None:
+    """Raise WeightsError for networks with the shapes of a WRN that are known to compute something else."""
+    hint = "give a network that computes what its layers' names say"
+    if re.match(r"(\S*\.)?features\.\d+\.conv1 (\S*\.)?features\.\d+\.shortcut ", signature):
+        raise WeightsError("the file is of fastai's WideResNet, which multiplies residuals by 0.2", hint)
+    archs = (str(value).lower() for key, value in facts.items() if re.fullmatch(r"(.*\.)?arch", key))
+    if network.architecture.block == "basic" and any(arch.startswith("wideresnet") for arch in archs):
+        raise WeightsError("the file is of Places365's wideresnet, which has no max pooling after its stem", hint)
+    fc = network.layers.get("fc")
+    if fc and "bias" not in fc.tensors and "weight" in fc.tensors:
+        lengths = np.linalg.norm(read(fc.tensors["weight"]).astype(np.float64), axis=-1)
+        if np.allclose(lengths, 1, atol=1e-3):     # RobustBench's Pang2020Boosting writes them back so
+            raise WeightsError(f"{fc.name} has no bias and rows of length 1: a classifier of cosines is not read", hint)
+
+
 def _stated_normalisation(modules: Sequence[Module], read: Read) -> tuple[Normalisation | None, dict[str, str]]:
     """Return mean and standard deviation of RGB values in [0, 1] that the file has as tensors of three numbers.
 
@@ -203,7 +224,7 @@ def _stated_normalisation(modules: Sequence[Module], read: Read) -> tuple[Normal
     names: dict[str, str] = {}
     for module in sorted(modules, key=lambda module: len(module.tokens)):
         words = words_of(module.tokens[-1:])
-        kind = "mean" if words & {"mu", "mean"} else "std" if words & {"sigma", "std"} else ""
+        kind = "mean" if words & {"mu", "mean", "means"} else "std" if words & {"sigma", "std", "stds", "sds"} else ""
         if kind and kind not in values_of and "value" in module.tensors:
             values = read(module.tensors["value"]).astype(np.float64).ravel()
             if values.size == 3:

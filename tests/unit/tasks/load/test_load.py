@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from fakes import tiny_bundle, tiny_tensors
-from wideresnet.architectures import get_architecture
+from fakes import NETWORKS, tiny_bundle, tiny_tensors
+from wideresnet.architectures import get_architecture, wrn
 from wideresnet.bundle import Bundle, read_bundle, write_bundle
 from wideresnet.datasets.labels import format_labels, read_labels
 from wideresnet.errors import BundleError, ConfigError, DownloadError, MissingExtra, WeightsError
@@ -466,3 +467,33 @@ def test_what_a_calibration_does_not_hold_for_is_warned_of() -> None:
             load("wrn_16_1.cifar10", **settings)  # type: ignore[arg-type]
     with pytest.warns(AssumptionWarning, match="certified in openvino f32"):
         load("cifar10.cascade", engine="onnxruntime")
+
+
+def test_networks_with_the_shapes_of_a_wrn_that_compute_something_else_are_refused(tmp_path: Path) -> None:
+    """A classifier of cosines (RobustBench), residuals times 0.2 (fastai), no pool after the stem (Places365)."""
+    tensors = tiny_tensors(wrn(10, 1))
+    cosine = {key: value for key, value in tensors.items() if key != "fc.bias"}
+    cosine["fc.weight"] = cosine["fc.weight"] / np.linalg.norm(cosine["fc.weight"], axis=1, keepdims=True)
+    fastai = {re.sub(r"^layer(\d)\.0", r"features.\1", key): value for key, value in tensors.items()}
+    plain = {key: torch.from_numpy(np.array(value)) for key, value in tiny_tensors(NETWORKS["basic"]).items()}
+    places = {"arch": "wideresnet18", "state_dict": plain}
+    for content, match in ((cosine, "cosines"), (fastai, "fastai"), (places, "Places365")):
+        if content is places:
+            torch.save(content, tmp_path / "a.pth")
+        else:
+            save_pth(tmp_path / "a.pth", content)
+        with pytest.raises(WeightsError, match=match):
+            load(tmp_path / "a.pth")
+
+
+def test_what_names_alone_do_not_show_is_assumed(tmp_path: Path) -> None:
+    """hysts' preactivated ResNet has the names and shapes of his WRN-n-1, but another first shortcut."""
+    names = [(r"^layer(\d)\.0", r"stage\1.block1"), (r"^conv1\.", "conv."), (r"\.shortcut\.", ".shortcut.conv.")]
+    for widen, is_assumed in ((1, True), (2, False)):
+        tensors = tiny_tensors(wrn(10, widen))
+        for pattern, name in names:
+            tensors = {re.sub(pattern, name, key): value for key, value in tensors.items()}
+        save_pth(tmp_path / "a.pth", tensors)
+        with pytest.warns(AssumptionWarning) as caught:
+            load(tmp_path / "a.pth")
+        assert ("shortcut activated" in str(caught[0].message)) == is_assumed
