@@ -1,7 +1,7 @@
 """What settings add to a recipe, and what they cost: each trained with several seeds, beside the recipe as it is.
 
-    python benchmarks/ablate.py wrn-16-1-cifar10-short --settings benchmarks/ablation.toml --runs runs/ablation \
-        -o ablation.json [--seeds 3] [--only cosine cutout] [--try "mixup=0.2 label_smoothing=0.1"]
+    python benchmarks/ablate.py benchmarks/ablation-recipe.toml --settings benchmarks/ablation.toml \
+        --runs runs/ablation -o ablation.json [--seeds 3] [--only cosine cutout] [--try "mixup=0.2 label_smoothing=0.1"]
     python benchmarks/ablate.py …the same… --table         read the finished runs and print the table; train nothing
 
 A line of the table is a name of the settings file (TOML: ``[cosine]``, then settings of a recipe) or a ``--try``, and

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from fakes import NETWORKS, tiny_bundle, tiny_tensors
+from fakes import tiny_bundle, tiny_tensors
 from wideresnet.architectures import get_architecture, wrn
 from wideresnet.bundle import Bundle, read_bundle, write_bundle
 from wideresnet.datasets.labels import format_labels, read_labels
@@ -475,7 +475,8 @@ def test_networks_with_the_shapes_of_a_wrn_that_compute_something_else_are_refus
     cosine = {key: value for key, value in tensors.items() if key != "fc.bias"}
     cosine["fc.weight"] = cosine["fc.weight"] / np.linalg.norm(cosine["fc.weight"], axis=1, keepdims=True)
     fastai = {re.sub(r"^layer(\d)\.0", r"features.\1", key): value for key, value in tensors.items()}
-    plain = {key: torch.from_numpy(np.array(value)) for key, value in tiny_tensors(NETWORKS["basic"]).items()}
+    basic = tiny_tensors(get_architecture("wrn_imagenet_18_1"))
+    plain = {key: torch.from_numpy(np.array(value)) for key, value in basic.items()}
     places = {"arch": "wideresnet18", "state_dict": plain}
     for content, match in ((cosine, "cosines"), (fastai, "fastai"), (places, "Places365")):
         if content is places:
