@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
-MAX_TOTAL = 28680
+MAX_TOTAL = 28580
 MAX_FILE = 400
 MAX_FUNCTION = 50
 MAX_PARAMETERS = 7

@@ -61,7 +61,7 @@ def test_a_sample_says_by_which_rule_it_was_judged() -> None:
     allowed = Allowed("interval", (0.7, 0.8), (0.9, 0.95), 0.001, 0.999)
     table = to_text([replace(PASSED, allowed=allowed)])
     assert "interval: the figures are not of the same images" in table
-    assert "99.9 % interval (exact) of what was measured, ± 5 points of top-1" in table
+    assert "99.9 % interval (exact) of the measured, ± 5 points of top-1" in table
     assert "± 0.1" not in table
 
 
