@@ -87,8 +87,8 @@ def check_coverage(card: ModelCard, coverage: float, name: str = "") -> None:
     if card.uncertainty is None:
         raise ConfigError(f"{card.name} has no prediction sets: it is not calibrated", hint=command)
     sets, needed = card.uncertainty.sets, fewest_images(coverage)
-    n = min(scores.n for scores in (sets.scores, *sets.classes) if scores)       # infinite thresholds with fewer
-    if n < needed:
+    n = sets.n
+    if n < needed:                                 # thresholds would be infinite
         of_class, per_class = (" of a class", " of each class") if n < sets.scores.n else ("", "")
         problem = f"sets with {100 * coverage:g} % take {needed:,} calibration images{of_class}, {card.name} has {n:,}"
         raise ConfigError(problem, hint=f"{command}, with at least {4 * needed:,} images{per_class}")

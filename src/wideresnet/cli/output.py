@@ -142,7 +142,7 @@ def open_bundle(
     """
     from wideresnet.bundle import with_alpha
     from wideresnet.prediction_sets import alpha_notes
-    from wideresnet.tasks.load.load import assumptions, load_bundle
+    from wideresnet.tasks.load.load import NOTES_OF_CHANGES, assumptions, load_bundle
 
     with download_bar(choice.name) as show:
         bundle = load_bundle(choice, show)
@@ -159,6 +159,6 @@ def open_bundle(
 
         bundle = zoo_transform(bundle)
     if resolution or transform or choice.facts.normalise:
-        list_notes(note for name, note in bundle.card.notes.items() if name in ("uncertainty", "normalisation"))
+        list_notes(note for name, note in bundle.card.notes.items() if name in NOTES_OF_CHANGES)
     list_notes(alpha_notes(bundle.card, alpha))
     return with_alpha(bundle, alpha)

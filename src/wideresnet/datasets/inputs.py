@@ -23,7 +23,6 @@ from wideresnet.images.rgb import to_rgb
 from wideresnet.records import Alpha, Exif, Item, Skipped
 
 BANDS = (1, 3, 4)                                  # grey, RGB, RGB with alpha
-EMPTY_PATH = "the path is an empty string", "leave out the images that have no path"
 KINDS = "paths, bytes, open binary files, NumPy arrays (RGB uint8 [H, W, 3]) or Pillow images"
 
 
@@ -106,7 +105,8 @@ def as_images(images: object) -> Iterable[object]:
 def _items(image: object, name: str, exif: Exif, alpha: Alpha, several: bool) -> Iterable[Item]:
     if isinstance(image, str | os.PathLike):
         if not os.fspath(image):                   # as a path it is the current folder
-            return [Item(name, Unreadable(ImageError(*EMPTY_PATH)))]
+            error = ImageError("the path is an empty string", "leave out the images that have no path")
+            return [Item(name, Unreadable(error))]
         path = Path(image)
         return _walk(path, several) if path.is_dir() or find_shards(path) else [named_item(path)]
     if isinstance(image, io.TextIOBase):

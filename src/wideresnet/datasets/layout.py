@@ -57,9 +57,9 @@ def find_layout(root: Path, is_class: Callable[[str], bool] | None = None) -> La
     Folders for which ``is_class`` is true are classes even with the name of a split. Raises DataError where two folders
     are the same split, and where a folder may be a split or a class.
     """
-    if root.exists() and not root.is_dir():
-        raise DataError(f"{root} is a file, not a folder of classes or shards", hint=EXPECTED)
     if not root.is_dir():
+        if root.exists():
+            raise DataError(f"{root} is a file, not a folder of classes or shards", hint=EXPECTED)
         raise DataError(f"{root.parent} has no folder {root.name!r}", hint=EXPECTED)
     content = list_folder(root)
     names = content.folders

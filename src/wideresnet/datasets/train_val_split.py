@@ -112,9 +112,9 @@ def _split_of_shards(shards: sharded.ShardFiles, fraction: float, seed: int, tes
 
     name = root.absolute().stem if root.is_file() else root.absolute().name
     skipped = train.skipped + shards.skipped + Skipped(notes=tuple(sharded.notes_on_numbers(files)))
-    if held_out := [split for split in splits if len(splits) == 1 and split in sharded.HELD_OUT]:
-        skipped += Skipped(notes=(f"{root} holds shards of the split {held_out[0]} alone: they are trained on",))
     if len(splits) == 1:
+        if val_split:
+            skipped += Skipped(notes=(f"{root} holds shards of the split {val_split} alone: they are trained on",))
         return _divide(labelled(name, train, skipped), labels, fraction, seed)
     rest = sorted((key or "no split", splits[key]) for key in splits.keys() - {train_split, val_split})
     left_out = (f"left out {len(files)} shards of {key}, such as {files[0]}" for key, files in rest)

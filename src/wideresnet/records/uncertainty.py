@@ -105,6 +105,11 @@ class SetModel:
     free_ranks: int = 0
     classes: tuple[ScoreQuantiles | None, ...] = ()
 
+    @property
+    def n(self) -> int:
+        """The number of scores, or that of the class with the fewest: more coverage takes more of them."""
+        return min(scores.n for scores in (self.scores, *self.classes) if scores)
+
     def thresholds(self, coverage: float) -> list[float]:
         """Return the threshold of each class; one for all classes, if sets cover no single classes."""
         return [(scores or self.scores).threshold(coverage) for scores in self.classes or (self.scores,)]

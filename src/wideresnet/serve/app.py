@@ -277,8 +277,7 @@ async def models(service: Service, request: Request, context: RequestContext) ->
             "measured": [asdict(accuracy) for accuracy in card.measured],
         }  # fmt: skip
         if calibration := card.uncertainty:
-            fewest = min(scores.n for scores in (calibration.sets.scores, *calibration.sets.classes) if scores)
-            largest = min(99.9, math.floor(1000 * fewest / (fewest + 1)) / 10)
+            largest = min(99.9, math.floor(1000 * calibration.sets.n / (calibration.sets.n + 1)) / 10)
             details["calibration"] = {
                 "data": calibration.test, "n": calibration.n_test, "ece": calibration.after.ece,
                 "refused": calibration.unknown.refused, "max_coverage": largest,

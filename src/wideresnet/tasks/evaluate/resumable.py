@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
@@ -16,6 +16,7 @@ from wideresnet.output.scores import Origin, format_of, read_origin, read_scores
 from wideresnet.records import Failure, InferenceSettings, RunIdentity, Scored
 from wideresnet.tasks.evaluate.evaluate import score
 
+_REPLACED = "without --resume it is replaced when all images are scored"
 SAME = 1e-3                                        # of a probability: the difference that another CPU may make
 
 
@@ -33,10 +34,12 @@ def score_into(
     # Of whole files the size of a batch changes no score, but for rounding.
     digest = RunIdentity({key: value for key, value in identity.values.items() if key != "batch size"}).digest
     if is_complete(file, resume=resume):
-        _check_images(file, data)
+        items = balanced_sample(data.items, max(batch_size, len(data.present)))
+        stored = _check_images(file, data, {item.path for item in items})
         if read_origin(file).run not in ("", digest):
             raise _of_another_run(file, "")
-        _check_scores(file, classifier, data, settings)
+        part = replace(data, items=items, parent=data.parent or data)
+        _check_scores(file, stored, score(classifier, part, batch_size, mode="sync", coverage=settings.coverage))
         return
     origin = Origin(classifier.card.name, data.name, classifier.labels, digest)
     run, coverage = identity.as_json(), settings.coverage
@@ -66,23 +69,20 @@ def _identity(classifier: Classifier, data: LabelledData, settings: InferenceSet
     return RunIdentity.of_model(classifier.card, engine | images | sets)
 
 
-def _check_images(file: Path, data: LabelledData) -> None:
-    """Raise DataError if a complete file is of other images."""
+def _check_images(file: Path, data: LabelledData, paths: Collection[str]) -> dict[str, Scored | Failure]:
+    """Return the answers to ``paths`` in a complete file. Raises DataError if it is of other images."""
+    stored = dict[str, Scored | Failure]()
     for answer, item in zip_longest(read_scores(file), data.items):
         label = answer.label if isinstance(answer, Scored) else None
         if answer is None or item is None or answer.path != item.path or label not in (None, item.label):
-            problem = f"{file} is complete, but of other images than {data.name}"
-            raise DataError(problem, hint="without --resume it is replaced when all images are scored")
+            raise DataError(f"{file} is complete, but of other images than {data.name}", _REPLACED)
+        if answer.path in paths:
+            stored[answer.path] = answer
+    return stored
 
 
-def _check_scores(file: Path, classifier: Classifier, data: LabelledData, settings: InferenceSettings) -> None:
-    """Raise DataError if some scores of a complete file, of every class, are not those of ``classifier``."""
-    size = settings.batch_size
-    items = balanced_sample(data.items, max(size, len(data.present)))
-    part = replace(data, items=items, parent=data.parent or data)
-    scores = score(classifier, part, size, mode="sync", coverage=settings.coverage)
-    paths = {item.path for item in part.items}
-    stored = {answer.path: answer for answer in read_scores(file) if answer.path in paths}
+def _check_scores(file: Path, stored: Mapping[str, Scored | Failure], scores: Iterable[Scored | Failure]) -> None:
+    """Raise DataError if the answers ``stored`` in a complete file are not the ``scores`` of now."""
     for now in scores:
         then = stored[now.path]
         if isinstance(then, Scored) and isinstance(now, Scored):
@@ -95,5 +95,4 @@ def _check_scores(file: Path, classifier: Classifier, data: LabelledData, settin
 
 
 def _of_another_run(file: Path, detail: str) -> DataError:
-    problem = f"{file} is complete, but of another model or other settings{detail}"
-    return DataError(problem, hint="without --resume it is replaced when all images are scored")
+    return DataError(f"{file} is complete, but of another model or other settings{detail}", _REPLACED)

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from wideresnet.weights.download import Progress
 
 
-NORMALISED = "normalisation", "uncertainty"        # notes of a card that ``normalise`` writes
+NOTES_OF_CHANGES = "normalisation", "uncertainty"  # of a card: what another preprocessing replaced or dropped
 
 
 class AssumptionWarning(UserWarning):
@@ -116,7 +116,7 @@ def load(
     options = _options(bundle, engine, EngineOptions(precision, threads), streams)
     # A copy of the bundle: without the parsed graph, which takes as much memory as the graph again.
     classifier = replace(open_classifier(bundle, engine, options), bundle=replace(bundle), options=options)
-    changed = [bundle.card.notes.get(key) for key in NORMALISED if normalise is not None]
+    changed = [bundle.card.notes.get(key) for key in NOTES_OF_CHANGES if normalise is not None]
     notes = *changed, *alpha_notes(stored.card, alpha), *precision_notes(bundle.card, classifier.engine.info)
     for note in filter(None, notes):
         warnings.warn(note, AssumptionWarning, stacklevel=2)
